@@ -1,0 +1,5 @@
+"""`python -m exporter` is the command `genesys-cloud-exporter`."""
+
+from exporter.cli import main
+
+raise SystemExit(main())

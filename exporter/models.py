@@ -205,6 +205,21 @@ class Snapshot:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HistoryBucket:
+    """One closed bucket as history keeps it, for export; arrays have the shape (len(rows.keys),).
+
+    `z` and `anomaly` are by scored metric, as scored when the bucket closed (NaN = no score).
+    """
+
+    start_seconds: int
+    bucket_seconds: int
+    rows: Rows
+    counts: Mapping[str, IntColumn]
+    z: Mapping[str, FloatColumn]
+    anomaly: Mapping[str, FloatColumn]
+
+
 @dataclass(frozen=True, slots=True)
 class PollReport:
     """What became of one poll. `outcome` is "ok", "partial" (a dataset failed) or "failed" (no window)."""

@@ -1,0 +1,36 @@
+"""What a score is measured against: the closed buckets of the baseline, as columns.
+
+Comes from `history`; goes into a scoring method's `fit`. Views, not copies: a method must not write to them and
+must not hold them after `fit` returns, since history goes on filling its ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.models import IntColumn
+
+#: The counts that scores need: contacts and events of abandonment, then of the service level.
+BASELINE_COUNTS = ("offered", "abandoned", "sla_breached", "sla_contacts")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Baseline:
+    """Closed buckets in time order: `starts` (epoch seconds, shape (B,)), only those that were fetched.
+
+    `counts` holds an unsigned integer array of shape (B, S) for every name of BASELINE_COUNTS; a zero count in a
+    fetched bucket is a true zero.
+    """
+
+    bucket_seconds: int
+    starts: IntColumn
+    counts: Mapping[str, NDArray[np.unsignedinteger]]
+
+    @property
+    def series(self) -> int:
+        """Number of series (S)."""
+        return int(self.counts["offered"].shape[1])

@@ -1,0 +1,50 @@
+"""How unusual is each value of the window, measured against its own queue's past?
+
+    baseline (closed buckets) ──fit──▶ model ──score(window)──▶ ScoreColumns
+
+`base` holds what every method shares; `zscore` is the classic score. `METHODS` is the list of methods by the name
+that EXPORTER_SCORE_METHOD takes. Pure functions over columns: no clock, no input or output. docs/scoring.md derives
+the methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from exporter.analysis.scoring.base import (
+    METRIC_COUNTS,
+    NO_HISTORY,
+    Direction,
+    Method,
+    Model,
+    ScoreOptions,
+    buckets_between,
+    score_all,
+)
+from exporter.analysis.scoring.zscore import ZScore
+
+#: Every method by its name.
+METHODS: Mapping[str, Method] = MappingProxyType({each.name: each for each in (ZScore(),)})
+
+
+def method(name: str) -> Method:
+    """The method called `name`; a KeyError that lists the names where there is none."""
+    try:
+        return METHODS[name]
+    except KeyError:
+        raise KeyError(f"unknown scoring method {name!r}: use one of {', '.join(METHODS)}") from None
+
+
+__all__ = [
+    "METHODS",
+    "METRIC_COUNTS",
+    "NO_HISTORY",
+    "Direction",
+    "Method",
+    "Model",
+    "ScoreOptions",
+    "buckets_between",
+    "method",
+    "score_all",
+]

@@ -1,0 +1,116 @@
+"""The classic score: how many standard deviations the window's ratio lies from the mean of the baseline's ratios.
+
+Comes in: the baseline; every bucket with volume is one sample x / n, whatever its volume. Goes out: z = (ratio −
+mean) / deviation with the population deviation (divisor N), and a flag where |z| > threshold, on both sides. Equal
+to `np.mean` and `np.std` over the same ratios to 1e-9. It must stay what it is: users compare with their own sheets.
+docs/scoring.md tells why it cries wolf at quiet queues and sleeps at busy ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.analysis.baseline import Baseline
+from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, exceeds, gather, ratio
+from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, ScoreColumns
+
+#: Cells (buckets × series) worked on at once: the temporaries stay in the processor's cache, below 2 MB together.
+CHUNK_CELLS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and population deviation of each series' ratios, NaN below the minimum of samples; `samples` counts them."""
+
+    mean: FloatColumn
+    stddev: FloatColumn
+    samples: FloatColumn
+
+
+@dataclass(frozen=True, slots=True)
+class ZScoreModel:
+    """The moments of each metric."""
+
+    threshold: float
+    moments: dict[str, Moments]
+    name: str = "zscore"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.moments)
+
+    def score(
+        self, metric: str, n: FloatColumn, x: FloatColumn, middle: datetime, series: NDArray[np.integer]
+    ) -> ScoreColumns:
+        """See `base.Model`; the time of day does not matter to this method."""
+        moments = self.moments[metric]
+        return score_ratio(
+            ratio(n, x),
+            gather(moments.mean, series),
+            gather(moments.stddev, series),
+            gather(moments.samples, series),
+            self.threshold,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ZScore:
+    """`EXPORTER_SCORE_METHOD=zscore`."""
+
+    name: ClassVar[str] = "zscore"
+    default_threshold: ClassVar[float] = 2.0
+    metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH)
+
+    def fit(self, baseline: Baseline, options: ScoreOptions) -> ZScoreModel:
+        """Mean and deviation of every series and metric."""
+        threshold = self.default_threshold if options.threshold is None else options.threshold
+        moments = {metric: moments_of(baseline, metric, options.min_samples) for metric in self.metrics}
+        return ZScoreModel(threshold, moments)
+
+
+def score_ratio(
+    value: FloatColumn, mean: FloatColumn, stddev: FloatColumn, samples: FloatColumn, threshold: float
+) -> ScoreColumns:
+    """The classic z of each value; 0 where the baseline never varied, whatever the value is now."""
+    z = np.zeros(value.shape)
+    np.divide(value - mean, stddev, out=z, where=stddev != 0)
+    z[np.isnan(value)] = np.nan
+    return ScoreColumns(value, z, exceeds(z, threshold), mean, stddev, samples)
+
+
+def moments_of(baseline: Baseline, metric: str, min_samples: int) -> Moments:
+    """Moments of one metric, a few series at a time."""
+    parts = [_moments(n, x, min_samples) for n, x in _chunks(baseline, metric)]
+    if not parts:
+        return Moments(*(np.empty(0) for _ in range(3)))
+    return Moments(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _chunks(baseline: Baseline, metric: str) -> Iterator[tuple[FloatColumn, FloatColumn]]:
+    n, x = (baseline.counts[name] for name in METRIC_COUNTS[metric])
+    width = max(1, CHUNK_CELLS // max(1, len(baseline.starts)))
+    for first in range(0, baseline.series, width):
+        columns = slice(first, first + width)
+        yield n[:, columns].astype(np.float64), x[:, columns].astype(np.float64)
+
+
+def _moments(n: FloatColumn, x: FloatColumn, min_samples: int) -> tuple[FloatColumn, FloatColumn, FloatColumn]:
+    """Two passes: the running-sums formula would lose the digits that 1e-9 asks for."""
+    sampled = n > 0
+    samples = sampled.sum(axis=0).astype(np.float64)
+    ratios = np.divide(x, n, out=np.zeros_like(n), where=sampled)
+    enough = samples >= max(min_samples, 1)
+    mean = np.divide(ratios.sum(axis=0), samples, out=np.full(samples.shape, np.nan), where=enough)
+    deviations = np.where(sampled, ratios - mean, 0.0)
+    variance = np.divide((deviations**2).sum(axis=0), samples, out=np.full(samples.shape, np.nan), where=enough)
+    # Equal ratios have no deviation; their rounded mean can differ from them and leave a deviation of 1e-17.
+    highest = np.max(ratios, axis=0, where=sampled, initial=-np.inf)
+    lowest = np.min(ratios, axis=0, where=sampled, initial=np.inf)
+    constant = enough & (highest == lowest)
+    return np.where(constant, highest, mean), np.where(constant, 0.0, np.sqrt(variance)), samples

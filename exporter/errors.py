@@ -10,6 +10,7 @@
         ├── RateLimited      too many requests (`retry_after_seconds`)
         ├── Unavailable      no usable answer: network, timeout, 5xx
         └── PayloadError     an answer that is not what the contract promises
+            └── PagingError  a run of pages that cannot end, or not where it promised
 
 `reason` is a short fixed word: it becomes the `reason` label of the exporter's own counters. Messages are for
 people and never hold a secret.
@@ -92,3 +93,9 @@ class PayloadError(GenesysError):
     """An answer that cannot be read: not JSON, cut off, too large, or not of the promised shape."""
 
     reason = "payload"
+
+
+class PagingError(PayloadError):
+    """A page token that comes back, or more pages than the service said there are."""
+
+    reason = "paging"

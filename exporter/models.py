@@ -112,7 +112,7 @@ class BucketBatch:
 
 @dataclass(frozen=True, slots=True)
 class ObservationTable:
-    """What is happening now: waiting, interacting, alerting (contacts), oldest_waiting (epoch seconds); NaN = no value."""
+    """What is happening now: `columns` under OBSERVATION_COLUMNS, contacts and epoch seconds; NaN = no value."""
 
     at: datetime
     keys: tuple[SeriesKey, ...]

@@ -1,0 +1,85 @@
+"""The queue directory: `GET /api/v2/routing/queues`, classic pages.
+
+Names, divisions and service-level targets exist nowhere else: analytics answers hold ids alone. The directory
+lists only what the client's divisions grant, with status 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from exporter.errors import PagingError
+from exporter.genesys.client import QUEUES, ApiClient
+from exporter.genesys.decode import Rejects, decode_rows
+from exporter.models import Queue
+
+#: What the vendor's own Terraform provider asks for; the largest size is not documented.
+PAGE_SIZE = 500
+#: Two hundred thousand queues: far beyond any org, so that a chain of pages without end is cut.
+MAX_PAGES = 400
+
+#: The directory's media names where analytics has another one.
+ANALYTICS_MEDIA = {"call": "voice"}
+
+
+class ServiceLevel(msgspec.Struct):
+    percentage: float | None = None
+
+
+class MediaSettings(msgspec.Struct):
+    serviceLevel: ServiceLevel | None = None  # noqa: N815 - the vendor's name
+
+
+class Division(msgspec.Struct):
+    name: str | None = None
+
+
+class QueueEntity(msgspec.Struct):
+    id: str
+    name: str | None = None
+    division: Division | None = None
+    mediaSettings: dict[str, MediaSettings | None] | None = None  # noqa: N815
+
+
+class QueuePage(msgspec.Struct):
+    entities: list[QueueEntity] | None = None
+    pageCount: int | None = None  # noqa: N815
+    pageNumber: int | None = None  # noqa: N815
+
+
+async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
+    """Every queue that the client may see. Raises a GenesysError; half a directory is never returned."""
+    rejects = Rejects()
+    queues: dict[str, Queue] = {}
+    async for page in _pages(client, deadline, rejects):
+        for entity in page.entities or ():
+            if not entity.id:
+                rejects.add("missing_id")
+            elif entity.id in queues:
+                rejects.add("duplicate")
+            else:
+                queues[entity.id] = _queue(entity)
+    rejects.tell(client.hook)
+    return list(queues.values())
+
+
+async def _pages(client: ApiClient, deadline: float, rejects: Rejects) -> AsyncIterator[QueuePage]:
+    for number in range(1, MAX_PAGES + 1):
+        body = await client.send(QUEUES, deadline, query=f"?pageSize={PAGE_SIZE}&pageNumber={number}&sortOrder=asc")
+        page = decode_rows(body, QueuePage, "entities", QueueEntity, "queues", rejects)
+        yield page
+        if not page.entities or number >= (page.pageCount or 1):
+            return
+    raise PagingError(f"queues: still no last page after {MAX_PAGES} pages")
+
+
+def _queue(entity: QueueEntity) -> Queue:
+    targets = {}
+    for media, settings in (entity.mediaSettings or {}).items():
+        target = settings.serviceLevel.percentage if settings and settings.serviceLevel else None
+        if target is not None and 0 <= target <= 1:
+            targets[ANALYTICS_MEDIA.get(media, media)] = target
+    division = entity.division.name if entity.division else None
+    return Queue(entity.id, entity.name or entity.id, division or "", targets)

@@ -1,0 +1,284 @@
+"""The two contracts behind one face: what a poll asks for, whichever contract answers.
+
+    directory → window → observations, and buckets for history
+
+Times come in as Windows and deadlines (monotonic seconds), tables go out; every failure is a GenesysError. A
+source holds no results: what the last good poll had is kept by the poller.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from exporter.clock import Clock
+from exporter.errors import GenesysError, QueryError, ScopeError
+from exporter.genesys import aggregates, observations, queues, summary
+from exporter.genesys.circuit import Circuit
+from exporter.genesys.client import AGGREGATES, ApiClient, in_thread
+from exporter.genesys.decode import Rejects
+from exporter.genesys.intervals import BUCKET_SECONDS
+from exporter.genesys.selection import Selection
+from exporter.models import (
+    DATASETS,
+    HISTORY,
+    OBSERVATIONS,
+    QUEUES,
+    WINDOW,
+    BucketBatch,
+    Directory,
+    ObservationTable,
+    QueueTable,
+    Window,
+)
+
+log = logging.getLogger(__name__)
+
+#: One request of the back-fill covers a day at most, and about so many cells (buckets × queues): some 50 MB.
+MAX_CELLS = 100_000
+DAY_SECONDS = 86_400
+#: Queues named in one aggregates query. No limit is documented; a request may have 512,000 bytes.
+IDS_PER_REQUEST = 1000
+#: The limit that the observations query is known to have, fallen back to where the larger batch is refused.
+CAUTIOUS_IDS_PER_REQUEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """How many calls the configuration needs."""
+
+    per_poll: Mapping[str, int]  # endpoint → calls in every poll
+    per_directory: int  # every ten minutes
+    per_history: int  # whenever a bucket has closed
+
+    def per_minute(self, interval_seconds: float, bucket_seconds: int, directory_seconds: float) -> float:
+        """The average over a long time; the back-fill of the first start comes on top, in the minute's free places."""
+        return 60.0 * (
+            sum(self.per_poll.values()) / interval_seconds
+            + self.per_directory / directory_seconds
+            + self.per_history / bucket_seconds
+        )
+
+
+class Source(Protocol):
+    """What the poller knows of the API."""
+
+    datasets: frozenset[str]
+
+    def current_window(self, now: datetime) -> Window:
+        """The window that a poll at `now` describes."""
+
+    def plan(self, directory: Directory | None) -> CallPlan:
+        """The calls that a directory of this size costs."""
+
+    def buckets_per_request(self, directory: Directory | None) -> int:
+        """How many closed buckets one back-fill request should cover."""
+
+    async def directory(self, deadline: float) -> Directory:
+        """The selected queues."""
+
+    async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
+        """The current window of every selected queue."""
+
+    async def buckets(
+        self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
+    ) -> BucketBatch:
+        """The closed buckets in `span`, which begins and ends on bucket boundaries."""
+
+    async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
+        """What is happening now."""
+
+
+class AggregatesSource:
+    """Genesys Cloud's public API."""
+
+    datasets = frozenset(DATASETS)
+
+    def __init__(
+        self, client: ApiClient, selection: Selection, bucket: str, settle_seconds: float, clock: Clock
+    ) -> None:
+        self._client = client
+        self._selection = selection
+        self._bucket_seconds = BUCKET_SECONDS[bucket]
+        self._settle = timedelta(seconds=settle_seconds)
+        self._clock = clock
+        self._window_report = aggregates.Report(
+            aggregates.WINDOW_METRICS, bucket=None, media_types=selection.media_types
+        )
+        self._bucket_report = aggregates.Report(
+            aggregates.BUCKET_METRICS, bucket=bucket, media_types=selection.media_types
+        )
+        self._ids_per_request = IDS_PER_REQUEST
+        self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
+
+    def current_window(self, now: datetime) -> Window:
+        """One bucket's length ending `settle` before now, on whole seconds: complete at every poll."""
+        end = int((now - self._settle).timestamp())
+        return Window.of_epoch(end - self._bucket_seconds, end)
+
+    def plan(self, directory: Directory | None) -> CallPlan:
+        known = len(directory.queues) if directory else 0
+        batches = math.ceil(known / self._ids_per_request) if self._selection.by_queue else 1
+        spans = math.ceil(max(1, 2 * 3600 // self._bucket_seconds) / self.buckets_per_request(directory))
+        per_poll = {"aggregates": batches, "observations": math.ceil(known / observations.QUEUES_PER_REQUEST)}
+        return CallPlan(per_poll, max(1, math.ceil(known / queues.PAGE_SIZE)), batches * spans)
+
+    def buckets_per_request(self, directory: Directory | None) -> int:
+        known = max(1, len(directory.queues)) if directory else 1
+        a_day = max(1, DAY_SECONDS // self._bucket_seconds)
+        return max(1, min(a_day, MAX_CELLS // known))
+
+    async def directory(self, deadline: float) -> Directory:
+        with _guarded(self._circuits[QUEUES]):
+            return self._selection.cut(await queues.fetch_queues(self._client, deadline))
+
+    async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
+        rejects = Rejects()
+        with _guarded(self._circuits[WINDOW]):
+            bodies = await self._query(self._window_report, window, directory, deadline)
+            table = await in_thread(
+                sum(map(len, bodies)), lambda: aggregates.parse_window(bodies, window, self._selection, rejects)
+            )
+        rejects.tell(self._client.hook)
+        return table
+
+    async def buckets(
+        self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
+    ) -> BucketBatch:
+        rejects = Rejects()
+        with _guarded(self._circuits[HISTORY]):
+            bodies = await self._query(self._bucket_report, span, directory, deadline, background=background)
+            batch = await in_thread(
+                sum(map(len, bodies)),
+                lambda: aggregates.parse_buckets(bodies, span, self._bucket_seconds, self._selection, rejects),
+            )
+        rejects.tell(self._client.hook)
+        return batch
+
+    async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
+        with _guarded(self._circuits[OBSERVATIONS]):
+            ids = self._named_queues(directory)
+            return await observations.fetch_observations(
+                self._client, ids, self._selection, self._clock.now(), deadline
+            )
+
+    async def _query(
+        self,
+        report: aggregates.Report,
+        window: Window,
+        directory: Directory | None,
+        deadline: float,
+        *,
+        background: bool = False,
+    ) -> list[bytes]:
+        """The bodies of one report: one for the whole org, or one per batch where queues are selected."""
+        if not self._selection.by_queue:
+            body = report.body(window, ())
+            return [await self._client.send(AGGREGATES, deadline, body=body, background=background)]
+        ids = self._named_queues(directory)
+        try:
+            return await self._query_batches(report, window, ids, deadline, background=background)
+        except QueryError as error:
+            if len(ids) <= CAUTIOUS_IDS_PER_REQUEST or self._ids_per_request == CAUTIOUS_IDS_PER_REQUEST:
+                raise
+            log.warning("%s; trying again with %d queues a request", error, CAUTIOUS_IDS_PER_REQUEST)
+            self._ids_per_request = CAUTIOUS_IDS_PER_REQUEST
+            return await self._query_batches(report, window, ids, deadline, background=background)
+
+    async def _query_batches(
+        self, report: aggregates.Report, window: Window, ids: Sequence[str], deadline: float, *, background: bool
+    ) -> list[bytes]:
+        size = self._ids_per_request
+        return [
+            await self._client.send(
+                AGGREGATES, deadline, body=report.body(window, ids[i : i + size]), background=background
+            )
+            for i in range(0, len(ids), size)
+        ]
+
+    def _named_queues(self, directory: Directory | None) -> list[str]:
+        """The ids to ask for. Raises GenesysError while names decide and none are known yet."""
+        if directory is not None:
+            return list(directory.queues)
+        if self._selection.queue_ids and not self._selection.by_name:
+            return list(self._selection.queue_ids)
+        raise GenesysError("the queue directory is needed first, and it could not be fetched yet")
+
+
+class SummarySource:
+    """The summary-query contract: whole queues, names in the answer itself, no directory and no observations."""
+
+    datasets = frozenset({WINDOW, HISTORY})
+
+    def __init__(
+        self, client: ApiClient, selection: Selection, bucket: str, settle_seconds: float, clock: Clock
+    ) -> None:
+        self._client = client
+        self._selection = selection
+        self._bucket = bucket
+        self._bucket_seconds = BUCKET_SECONDS[bucket]
+        self._settle = timedelta(seconds=settle_seconds)
+        self._report = summary.Report(bucket, selection.queue_ids)
+        self._entities = 1  # of the newest bucket: how large the org is
+        self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
+
+    def current_window(self, now: datetime) -> Window:
+        """The newest bucket that has closed and settled."""
+        settled = int((now - self._settle).timestamp())
+        end = settled - settled % self._bucket_seconds
+        return Window.of_epoch(end - self._bucket_seconds, end)
+
+    def plan(self, directory: Directory | None) -> CallPlan:
+        pages = math.ceil(self._entities / summary.PAGE_SIZE)
+        again = max(1, 2 * 3600 // self._bucket_seconds)
+        return CallPlan({"summary": pages}, 0, math.ceil(self._entities * again / summary.PAGE_SIZE))
+
+    def buckets_per_request(self, directory: Directory | None) -> int:
+        a_day = max(1, DAY_SECONDS // self._bucket_seconds)
+        return max(1, min(a_day, MAX_CELLS // max(1, self._entities)))
+
+    async def directory(self, deadline: float) -> Directory:
+        raise GenesysError("the summary contract has no queue directory")
+
+    async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
+        with _guarded(self._circuits[WINDOW]):
+            batch = await self._fetch(window, deadline, background=False)
+        self._entities = max(1, len(batch.keys))
+        return summary.to_window(batch)
+
+    async def buckets(
+        self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
+    ) -> BucketBatch:
+        with _guarded(self._circuits[HISTORY]):
+            return await self._fetch(span, deadline, background=background)
+
+    async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
+        raise GenesysError("the summary contract has no observations")
+
+    async def _fetch(self, span: Window, deadline: float, *, background: bool) -> BucketBatch:
+        rejects = Rejects()
+        entities = await summary.fetch_entities(
+            self._client, self._report, span, deadline, rejects, background=background
+        )
+        batch = await in_thread(
+            len(entities) * 200, lambda: summary.to_buckets(entities, span, self._bucket, self._selection, rejects)
+        )
+        rejects.tell(self._client.hook)
+        return batch
+
+
+@contextmanager
+def _guarded(circuit: Circuit) -> Iterator[None]:
+    """Hold a dataset's calls back while its circuit is open; tell the circuit how they ended."""
+    circuit.check()
+    try:
+        yield
+    except ScopeError as error:
+        circuit.record(error)
+        raise
+    circuit.reset()

@@ -1,0 +1,312 @@
+"""Everything the operator can set: where it may be written, what it means, what it is when left out.
+
+In: environment variables, then `.env` in the working folder, then a secrets folder (a file for each variable); the
+first that has a value wins, and blank is the same as absent. Out: one frozen `Settings`, or a `SettingsError` with
+every fault at once. Opens no socket and changes no file. Only `app` and `cli` read settings. Names and defaults are a
+contract with operators: docs/configuration.md is their copy, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from exporter import settings_rules as rules
+from exporter import settings_sources as sources
+from exporter import settings_values as values
+from exporter.errors import SettingsError
+
+#: The method when none is named, and the deviations that each method flags from.
+DEFAULT_SCORE_METHOD = "seasonal"
+DEFAULT_THRESHOLDS = {"seasonal": 3.0, "robust": 3.0, "zscore": 2.0}
+
+MEMORY = ":memory:"
+
+
+def _variable(name: str, default: Any = None, *, write: str, **constraints: Any) -> Any:
+    """A field read from the variable `name`; `write` says what to put there, for whoever put something else."""
+    if callable(default):
+        constraints["default_factory"] = default
+    else:
+        constraints["default"] = default
+    return Field(validation_alias=name, description=write, **constraints)
+
+
+def _login_url(given: dict[str, Any]) -> str:
+    return rules.service_url("login", given["environment"], given["contract"])
+
+
+def _api_url(given: dict[str, Any]) -> str:
+    return rules.service_url("api", given["environment"], given["contract"])
+
+
+def _threshold(given: dict[str, Any]) -> float:
+    return DEFAULT_THRESHOLDS[given["score_method"]]
+
+
+def _stale_after_seconds(given: dict[str, Any]) -> float:
+    return 3 * float(given["poll_interval_seconds"])
+
+
+def _retention_days(given: dict[str, Any]) -> int:
+    return max(35, int(given["baseline_days"]))
+
+
+def _history() -> str:
+    return str(sources.state_folder() / "history.sqlite3")
+
+
+def _log_format() -> str:
+    return "text" if sys.stderr.isatty() else "json"
+
+
+_Credential = Annotated[SecretStr | None, BeforeValidator(values.credential)]
+_SecretFile = Annotated[Path | None, BeforeValidator(values.secret_file)]
+_Url = Annotated[str, BeforeValidator(values.base_url)]
+_Pattern = Annotated[re.Pattern[str] | None, BeforeValidator(values.pattern)]
+_Path = Annotated[str, AfterValidator(lambda text: text if text == MEMORY else str(values.path(text)))]
+
+
+class Settings(BaseSettings):
+    """The settings of one run. Attributes carry their unit; the variable's name is the field's alias."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        env_file_encoding="utf-8",
+        enable_decoding=False,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    client_id: _Credential = _variable(
+        "GENESYS_CLIENT_ID", write="the id of an OAuth client that uses the client credentials grant"
+    )
+    client_id_file: _SecretFile = _variable(
+        "GENESYS_CLIENT_ID_FILE", write="the path of a file that holds the client id alone"
+    )
+    client_secret: _Credential = _variable("GENESYS_CLIENT_SECRET", write="the secret of that OAuth client")
+    client_secret_file: _SecretFile = _variable(
+        "GENESYS_CLIENT_SECRET_FILE", write="the path of a file that holds the client secret alone"
+    )
+    environment: Annotated[str, BeforeValidator(values.domain)] = _variable(
+        "GENESYS_ENVIRONMENT",
+        "mypurecloud.com",
+        write="the region's domain alone, such as mypurecloud.de or usw2.pure.cloud",
+    )
+    contract: Annotated[Literal["aggregates", "summary"], BeforeValidator(values.lower)] = _variable(
+        "GENESYS_CONTRACT", "aggregates", write="aggregates or summary"
+    )
+    login_url: _Url = _variable(
+        "GENESYS_LOGIN_URL",
+        _login_url,
+        write="the address that /oauth/token is appended to, such as https://login.mypurecloud.de",
+    )
+    api_url: _Url = _variable(
+        "GENESYS_API_URL", _api_url, write="the address that /api/v2 is appended to, such as https://api.mypurecloud.de"
+    )
+    queue_ids: Annotated[tuple[str, ...], BeforeValidator(values.words)] = _variable(
+        "GENESYS_QUEUE_IDS", (), write="queue ids split by commas, or leave it out for all visible queues"
+    )
+    queue_include: _Pattern = _variable(
+        "GENESYS_QUEUE_INCLUDE", write="a regular expression that the names of wanted queues match, such as ^Sales"
+    )
+    queue_exclude: _Pattern = _variable(
+        "GENESYS_QUEUE_EXCLUDE", write="a regular expression that the names of unwanted queues match, such as -test$"
+    )
+    media_types: Annotated[tuple[str, ...], BeforeValidator(values.media_types)] = _variable(
+        "GENESYS_MEDIA_TYPES", (), write="media types split by commas, such as voice,chat, or leave it out for all"
+    )
+    requests_per_minute: int = _variable(
+        "GENESYS_REQUESTS_PER_MINUTE", 100, write="a whole number from 1 to 10000", ge=1, le=10_000
+    )
+    host: Annotated[str, BeforeValidator(values.listen_host)] = _variable(
+        "EXPORTER_HOST", "127.0.0.1", write="an address to listen on, such as 127.0.0.1, 0.0.0.0 or ::"
+    )
+    port: Annotated[int, BeforeValidator(values.listen_port)] = _variable(
+        "EXPORTER_PORT", 10_420, write="a whole number from 0 to 65535", ge=0, le=65_535
+    )
+    poll_interval_seconds: float = _variable(
+        "EXPORTER_POLL_INTERVAL", 60.0, write="seconds from 1 to 86400", ge=1, le=86_400, allow_inf_nan=False
+    )
+    bucket: Annotated[str, BeforeValidator(values.bucket)] = _variable(
+        "EXPORTER_BUCKET", "PT15M", write="PT15M, PT30M, PT1H, PT4H or PT1D"
+    )
+    settle_seconds: float = _variable(
+        "EXPORTER_SETTLE", 60.0, write="seconds from 0 to 86400", ge=0, le=86_400, allow_inf_nan=False
+    )
+    baseline_days: int = _variable("EXPORTER_BASELINE_DAYS", 7, write="whole days from 1 to 366", ge=1, le=366)
+    score_method: Annotated[Literal["seasonal", "robust", "zscore"], BeforeValidator(values.lower)] = _variable(
+        "EXPORTER_SCORE_METHOD", DEFAULT_SCORE_METHOD, write="seasonal, robust or zscore"
+    )
+    anomaly_threshold: float = _variable(
+        "EXPORTER_ANOMALY_THRESHOLD",
+        _threshold,
+        write="standard deviations above 0, such as 3",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    baseline_min_samples: int = _variable(
+        "EXPORTER_BASELINE_MIN_SAMPLES", 3, write="a whole number from 1 to 100000", ge=1, le=100_000
+    )
+    timezone: Annotated[ZoneInfo, BeforeValidator(values.time_zone)] = _variable(
+        "EXPORTER_TIMEZONE", ZoneInfo("UTC"), write="an IANA name such as UTC or Europe/Berlin"
+    )
+    stale_after_seconds: float = _variable(
+        "EXPORTER_STALE_AFTER",
+        _stale_after_seconds,
+        write="seconds from the poll interval up",
+        ge=1,
+        allow_inf_nan=False,
+    )
+    history: _Path = _variable(
+        "EXPORTER_HISTORY",
+        _history,
+        write="the path of a file in a folder that can be written, or :memory: to keep none",
+    )
+    retention_days: int = _variable(
+        "EXPORTER_RETENTION_DAYS",
+        _retention_days,
+        write="whole days from EXPORTER_BASELINE_DAYS to 3660",
+        ge=1,
+        le=3_660,
+    )
+    max_series: int = _variable("EXPORTER_MAX_SERIES", 250_000, write="a whole number from 1 up", ge=1, le=10**9)
+    web_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
+        "EXPORTER_WEB_CONFIG", write="the path of a file in the exporter-toolkit web-config format"
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.log_level)] = _variable(
+        "EXPORTER_LOG_LEVEL", "info", write="debug, info, warning or error"
+    )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(values.lower)] = _variable(
+        "EXPORTER_LOG_FORMAT", _log_format, write="text or json"
+    )
+    secrets_dir: Annotated[Path | None, BeforeValidator(values.folder)] = _variable(
+        "EXPORTER_SECRETS_DIR", sources.default_secrets_dir, write="the path of a folder with a file for each variable"
+    )
+
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_absent(cls, given: dict[str, Any]) -> dict[str, Any]:
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in given.items()}
+        return {name: value for name, value in stripped.items() if value != ""}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = getattr(file_secret_settings, "secrets_dir", None) or sources.default_secrets_dir()
+        return init_settings, env_settings, dotenv_settings, sources.SecretsFolder(settings_cls, folder)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works but is probably not meant, one line each, for the log."""
+        return self._warnings
+
+    @property
+    def bucket_seconds(self) -> int:
+        return values.BUCKET_SECONDS[self.bucket]
+
+    @property
+    def history_path(self) -> Path | None:
+        """The file that history is kept in; None for memory alone."""
+        return None if self.history == MEMORY else Path(self.history)
+
+    def is_set(self, variable: str) -> bool:
+        """Whether the operator gave this variable a value."""
+        return VARIABLES[variable] in self.model_fields_set
+
+    def read_credentials(self) -> tuple[str, str]:
+        """Client id and secret as they are now: files are read again, since a secret may have been rotated."""
+        return self._credential("client_id"), self._credential("client_secret")
+
+    def _credential(self, field: str) -> str:
+        path, secret = getattr(self, f"{field}_file"), getattr(self, field)
+        try:
+            if path is not None:
+                return values.read_secret(path)
+        except ValueError as error:
+            raise SettingsError([f'GENESYS_{field.upper()}_FILE: "{path}" {error}']) from error
+        return "" if secret is None else str(secret.get_secret_value())
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """(variable, value, "set" or "default") for every setting, without secrets, for people."""
+        return [
+            (variable, rules.for_people(getattr(self, field)), "set" if field in self.model_fields_set else "default")
+            for variable, field in VARIABLES.items()
+        ]
+
+
+#: Every variable, in the order of the docs, and the attribute that holds it.
+VARIABLES: Mapping[str, str] = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    *,
+    env_file: str | Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+    require_credentials: bool = True,
+) -> Settings:
+    """The settings of this run, or a SettingsError with all faults.
+
+    Without `environ`: the process' environment and `.env` in the working folder. With it (tests): only what is passed.
+    `overrides` (command line) win over every source; overriding a credential also drops its `…_FILE`.
+    """
+    env_file = ".env" if environ is None and env_file is None else env_file
+    written = sources.read_env_file(env_file)
+    kind = Settings if environ is None else _reading(environ)
+    environ = os.environ if environ is None else environ
+    top: dict[str, Any] = dict(overrides or {})
+    top |= {f"{name}_FILE": "" for name in sources.CREDENTIALS if name in top}
+    folder = (
+        top.get("EXPORTER_SECRETS_DIR") or environ.get("EXPORTER_SECRETS_DIR") or written.get("EXPORTER_SECRETS_DIR")
+    )
+    settings, bad = _validated(kind, top, {"_env_file": env_file, "_secrets_dir": folder or None})
+    faults = bad | rules.cross_faults(settings, bad.keys(), require_credentials)
+    if faults:
+        raise SettingsError([line for name in VARIABLES for line in faults.get(name, ())])
+    settings._warnings = (*rules.unknown_variables([*environ, *written], VARIABLES), *rules.doubts(settings))
+    return settings
+
+
+def _reading(environ: Mapping[str, str]) -> type[Settings]:
+    """Settings that take `environ` for the process' environment."""
+    given = {name: value for name, value in environ.items() if name in VARIABLES and value.strip()}
+
+    class Given(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *args: Any, **named: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            init, _, *rest = super().settings_customise_sources(settings_cls, *args, **named)
+            return init, InitSettingsSource(settings_cls, given), *rest
+
+    return Given
+
+
+def _validated(
+    kind: type[Settings], top: dict[str, Any], places: dict[str, Any]
+) -> tuple[Settings, dict[str, list[str]]]:
+    """The settings and the faults by variable; what was faulty has its default, so that the rest can be judged."""
+    try:
+        return kind(**places, **top), {}
+    except ValidationError as error:
+        faults = rules.value_faults(error, Settings.model_fields, VARIABLES)
+    return kind(**places, **(top | dict.fromkeys(faults, ""))), faults

@@ -1,0 +1,169 @@
+"""What makes settings wrong or doubtful together, and how it is told.
+
+In: a validated `Settings`, or pydantic's errors. Out: faults by variable and warnings, one line each: the variable,
+what is wrong, what to write instead. A secret is never shown, nor an address that holds a password.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from exporter import settings_values as values
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+
+#: Calls a minute that Genesys Cloud grants one client-credentials token.
+_GENESYS_CALLS_PER_MINUTE = 300
+
+_LONGEST_SHOWN = 80
+_SECRET = ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET")
+
+_PROBLEMS = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "int_parsing_size": "is too large",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a finite number",
+    "greater_than": "is too small",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
+    "literal_error": "is none of the choices",
+}
+
+# Names that Kubernetes injects for a Service called `exporter…` or `genesys…`: nobody wrote them.
+_SERVICE_LINK = re.compile(r"(EXPORTER|GENESYS)\w*_(SERVICE_(HOST|PORT\w*)|PORT|PORT_\d+_(TCP|UDP|SCTP)\w*)")
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def service_url(service: str, environment: str, contract: str) -> str:
+    """Where Genesys Cloud serves `login` or `api`; a gateway with the summary contract has one host for both."""
+    return f"https://{environment}" if contract == "summary" else f"https://{service}.{environment}"
+
+
+def for_people(value: Any) -> str:
+    """A setting's value as text; secrets only as "set"."""
+    match value:
+        case None | ():
+            return ""
+        case SecretStr():
+            return "(set)"
+        case re.Pattern():
+            return str(value.pattern)
+        case tuple():
+            return ",".join(value)
+        case float():
+            return f"{value:g}"
+    return str(value)
+
+
+def value_faults(
+    error: ValidationError, fields: Mapping[str, FieldInfo], variables: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Pydantic's errors as lines by variable."""
+    faults: dict[str, list[str]] = {}
+    for detail in error.errors():
+        variable = str(detail["loc"][0])
+        if detail["type"] == "default_factory_not_called":  # its default hangs on another, faulty one
+            continue
+        problem = _PROBLEMS.get(detail["type"]) or str(detail.get("ctx", {}).get("error", "cannot be used"))
+        shown = _shown(variable, str(detail["input"]))
+        write = fields[variables[variable]].description
+        faults[variable] = [f"{variable}: {shown} {problem}; write {write}"]
+    return faults
+
+
+def _shown(variable: str, text: str) -> str:
+    misplaced = variable.endswith("_FILE") and "/" not in text  # it may be the secret itself
+    if variable in _SECRET or misplaced or "@" in text:
+        return "the value"
+    return json.dumps(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…", ensure_ascii=False)
+
+
+def cross_faults(settings: Settings, bad: Collection[str], require_credentials: bool) -> dict[str, list[str]]:
+    """What is wrong although each value is right by itself; rules that touch a `bad` variable are left out."""
+    found: dict[str, list[str]] = {}
+    for variables, problem in (*_credential_faults(settings, require_credentials), *_range_faults(settings)):
+        if not set(variables) & set(bad):
+            found.setdefault(variables[0], []).append(f"{variables[0]}: {problem}")
+    return found
+
+
+def _credential_faults(settings: Settings, required: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    for variable, secret, path in (
+        ("GENESYS_CLIENT_ID", settings.client_id, settings.client_id_file),
+        ("GENESYS_CLIENT_SECRET", settings.client_secret, settings.client_secret_file),
+    ):
+        pair = (variable, f"{variable}_FILE")
+        if secret is not None and path is not None:
+            yield pair, f"is set, and {variable}_FILE too; write one of the two"
+        elif required and secret is None and path is None:
+            what = type(settings).model_fields[variable.removeprefix("GENESYS_").lower()].description
+            yield pair, f"is not set; write {what}, or its file's path in {variable}_FILE"
+
+
+def _range_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    interval, baseline = settings.poll_interval_seconds, settings.baseline_days
+    if settings.contract == "summary" and settings.bucket == "PT30M":
+        problem = "PT30M is not known to the summary contract; write PT15M, PT1H, PT4H or PT1D"
+        yield ("EXPORTER_BUCKET", "GENESYS_CONTRACT"), problem
+    if settings.stale_after_seconds < interval:
+        problem = f"{settings.stale_after_seconds:g} is less than EXPORTER_POLL_INTERVAL; write {interval:g} or more"
+        yield ("EXPORTER_STALE_AFTER", "EXPORTER_POLL_INTERVAL"), problem
+    if settings.retention_days < baseline:
+        problem = f"{settings.retention_days} is less than EXPORTER_BASELINE_DAYS; write {baseline} or more"
+        yield ("EXPORTER_RETENTION_DAYS", "EXPORTER_BASELINE_DAYS"), problem
+    if settings.history_path is not None and (unusable := _history_problem(settings.history_path)):
+        write = type(settings).model_fields["history"].description
+        yield ("EXPORTER_HISTORY",), f'"{settings.history_path}" {unusable}; write {write}'
+
+
+def _history_problem(path: Path) -> str | None:
+    """Why no file can be kept there. A disk that is full or read-only now is no fault: history goes on in memory."""
+    if path.is_dir():
+        return "is a folder"
+    nearest = next(folder for folder in (path.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".genesys-cloud-exporter-"):
+            return None
+    except OSError as error:
+        if nearest == path.absolute().parent and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            return None
+        return f"cannot be kept in {nearest} ({(error.strerror or type(error).__name__).lower()})"
+
+
+def unknown_variables(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """A warning for every name that looks like ours and is not, as a misspelt one would."""
+    for name in sorted(set(names) - set(known)):
+        if name.startswith(("GENESYS_", "EXPORTER_")) and not _SERVICE_LINK.fullmatch(name):
+            yield f"{name}: no such setting{values.nearest(name, known)}"
+
+
+def doubts(settings: Settings) -> Iterator[str]:
+    """Warnings about values that work and are seldom meant."""
+    for variable, url in (("GENESYS_LOGIN_URL", settings.login_url), ("GENESYS_API_URL", settings.api_url)):
+        if url.startswith("http://") and not values.is_loopback(urlsplit(url).hostname or ""):
+            yield f"{variable}: {url} is not encrypted; the client secret and the data can be read on the way"
+    if settings.contract == "aggregates" and (odd := [i for i in settings.queue_ids if not _UUID.fullmatch(i)]):
+        yield f"GENESYS_QUEUE_IDS: {odd[0]} does not look like a Genesys Cloud queue id, which is a UUID"
+    for media_type in settings.media_types:
+        if media_type not in values.MEDIA_TYPES:
+            guess = values.nearest(media_type, values.MEDIA_TYPES)
+            yield f"GENESYS_MEDIA_TYPES: {media_type} is no known media type{guess}"
+    if settings.contract == "summary" and settings.media_types:
+        yield "GENESYS_MEDIA_TYPES: has no effect, since the summary contract knows no media types"
+    if settings.score_method == "seasonal" and not 7 <= settings.baseline_days <= 35:
+        yield "EXPORTER_BASELINE_DAYS: the seasonal score is made for 7 to 35 days"
+    if settings.requests_per_minute > _GENESYS_CALLS_PER_MINUTE:
+        yield f"GENESYS_REQUESTS_PER_MINUTE: Genesys Cloud grants a client {_GENESYS_CALLS_PER_MINUTE} calls a minute"

@@ -8,6 +8,7 @@ shape, is a PayloadError.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -77,9 +78,7 @@ def _decode_row_by_row(
         raise PayloadError(f"{endpoint}: the answer is not what the contract promises: {_cause(error)}") from error
 
 
-@cache
-def _decoder(shape: type) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(shape)
+_decoder: Callable[[Any], msgspec.json.Decoder[Any]] = cache(msgspec.json.Decoder)
 
 
 def _cause(error: Exception) -> str:

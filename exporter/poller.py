@@ -1,0 +1,292 @@
+"""The loop: fixed deadlines, one poll at a time, one report for every poll.
+
+A poll asks the source for what is due, keeps the latest good reading of every dataset, lets the analyst build a
+snapshot and hands it to the publisher. A dataset that fails keeps its last reading and its age; the others go on.
+What can be expected to go wrong ends up in the PollReport, never in an exception. The poller knows no HTTP, no
+statistics and no format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from exporter.clock import Clock
+from exporter.errors import GenesysError, RateLimited, SettingsError
+from exporter.models import (
+    DATASETS,
+    HISTORY,
+    OBSERVATIONS,
+    QUEUES,
+    WINDOW,
+    BucketBatch,
+    DatasetState,
+    Directory,
+    ObservationTable,
+    PollReport,
+    QueueTable,
+    Snapshot,
+    Window,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: The share of an interval in which the API must have answered; the rest is for scoring and rendering.
+BUDGET_SHARE = 0.9
+#: Events still land in a bucket after it has closed: this much of the past is asked for again at every close.
+CORRECTED_SECONDS = 2 * 3600
+
+
+class Source(Protocol):
+    """What the poller asks of the API client; see `exporter.genesys.source`."""
+
+    datasets: frozenset[str]
+
+    def current_window(self, now: datetime) -> Window: ...
+
+    def buckets_per_request(self, directory: Directory | None) -> int: ...
+
+    async def directory(self, deadline: float) -> Directory: ...
+
+    async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable: ...
+
+    async def buckets(
+        self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
+    ) -> BucketBatch: ...
+
+    async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable: ...
+
+
+class Analyst(Protocol):
+    """What the poller asks of the analysis; all of it may block and is called in a thread."""
+
+    def merge(self, batch: BucketBatch) -> object: ...
+
+    def snapshot(
+        self,
+        *,
+        now: datetime,
+        directory: Directory | None,
+        window: QueueTable | None,
+        observations: ObservationTable | None,
+        datasets: Mapping[str, DatasetState],
+    ) -> Snapshot: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """The times that govern polling, in seconds."""
+
+    interval_seconds: float
+    bucket_seconds: int
+    settle_seconds: float
+    stale_after_seconds: float
+    baseline_seconds: int
+    directory_seconds: float = 600.0
+
+    def last_closed(self, now: datetime) -> int:
+        """The end of the newest bucket that has closed and settled, in epoch seconds."""
+        settled = int(now.timestamp() - self.settle_seconds)
+        return settled - settled % self.bucket_seconds
+
+
+@dataclass(slots=True)
+class Readings:
+    """The latest good reading of every dataset, and how each dataset stands."""
+
+    directory: Directory | None = None
+    window: QueueTable | None = None
+    observations: ObservationTable | None = None
+    states: dict[str, DatasetState] = field(default_factory=dict)
+
+
+class Poller:
+    """Polls for ever; `republish` may be called in between when only the baseline has changed."""
+
+    def __init__(
+        self,
+        source: Source,
+        analyst: Analyst,
+        publish: Callable[[Snapshot], Awaitable[None]],
+        *,
+        rhythm: Rhythm,
+        clock: Clock,
+        on_report: Callable[[PollReport], None] = lambda report: None,
+        on_skipped: Callable[[int], None] = lambda polls: None,
+        on_directory: Callable[[Directory], None] = lambda directory: None,
+    ) -> None:
+        self._source = source
+        self._analyst = analyst
+        self._publish = publish
+        self._rhythm = rhythm
+        self._clock = clock
+        self._on_report = on_report
+        self._on_skipped = on_skipped
+        self._on_directory = on_directory
+        self._publishing = asyncio.Lock()
+        self._directory_due = float("-inf")
+        self._history_end = 0
+        self._failures: dict[str, GenesysError] = {}
+        self._beat = clock.monotonic()
+        self._unnamed: frozenset[str] = frozenset()
+        self.readings = Readings(states={name: DatasetState() for name in source.datasets})
+        #: Set after the first poll, whatever became of it: from then on the back-fill may start.
+        self.first_poll_done = asyncio.Event()
+
+    async def run(self) -> None:
+        """Poll at fixed deadlines until cancelled; a deadline missed is skipped and counted, never made up for."""
+        start, turn = self._clock.monotonic(), 0
+        while True:
+            due = start + turn * self._rhythm.interval_seconds
+            await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
+            self._beat = self._clock.monotonic()
+            await self._poll_or_report(self._clock.monotonic() + BUDGET_SHARE * self._rhythm.interval_seconds)
+            passed = math.floor((self._clock.monotonic() - start) / self._rhythm.interval_seconds)
+            skipped = max(0, passed - turn)
+            if skipped:
+                self._on_skipped(skipped)
+                log.debug("the poll took longer than its interval: %d skipped", skipped)
+            turn += skipped + 1
+
+    async def _poll_or_report(self, deadline: float) -> None:
+        """A defect of ours costs one poll, not the exporter; settings that cannot work end it."""
+        at, started = self._clock.now(), self._clock.monotonic()
+        try:
+            await self.poll_once(deadline)
+        except SettingsError:
+            raise
+        except Exception:
+            log.exception("a poll failed in a way that was not foreseen; please report this")
+            failures, seconds = {WINDOW: "internal"}, self._clock.monotonic() - started
+            self._on_report(PollReport(at, seconds, "failed", 0, failures, {WINDOW: "internal error"}))
+            self.first_poll_done.set()
+
+    def alive(self) -> bool:
+        """False when the loop has not come round for three intervals: something hangs."""
+        return self._clock.monotonic() - self._beat < max(90.0, 3 * self._rhythm.interval_seconds)
+
+    async def poll_once(self, deadline: float) -> PollReport:
+        """One poll, whose calls end by `deadline` (monotonic seconds)."""
+        started, at = self._clock.monotonic(), self._clock.now()
+        self._failures = {}
+        await self._poll_directory(deadline)
+        await asyncio.gather(
+            self._poll_window(deadline), self._poll_observations(deadline), self._poll_history(deadline)
+        )
+        await self.republish()
+        report = self._report(at, self._clock.monotonic() - started)
+        self._on_report(report)
+        self.first_poll_done.set()
+        return report
+
+    async def republish(self) -> None:
+        """Score the latest readings against the baseline as it is now, and swap the snapshot in."""
+        async with self._publishing:
+            snapshot = await asyncio.to_thread(
+                self._analyst.snapshot,
+                now=self._clock.now(),
+                directory=self.readings.directory,
+                window=self.readings.window,
+                observations=self.readings.observations,
+                datasets=dict(self.readings.states),
+            )
+            await self._publish(snapshot)
+
+    async def _poll_directory(self, deadline: float) -> None:
+        if QUEUES not in self._source.datasets or self._clock.monotonic() < self._directory_due:
+            return
+        directory = await self._read(QUEUES, self._source.directory(deadline))
+        if directory is not None:
+            self.readings.directory = directory
+            self._directory_due = self._clock.monotonic() + self._rhythm.directory_seconds
+            self._succeed(QUEUES, self._clock.now(), self._rhythm.directory_seconds)
+            self._on_directory(directory)
+
+    async def _poll_window(self, deadline: float) -> None:
+        window = self._source.current_window(self._clock.now())
+        table = await self._read(WINDOW, self._source.window(window, self.readings.directory, deadline))
+        if table is not None:
+            self.readings.window = table
+            self._succeed(WINDOW, window.end)
+            self._ask_for_names(table)
+
+    def _ask_for_names(self, table: QueueTable) -> None:
+        """A queue that the directory does not know may be new: ask for the directory at the next poll, once."""
+        known = self.readings.directory.queues if self.readings.directory else table.names
+        unnamed = frozenset(key.queue_id for key in table.keys if key.queue_id not in known)
+        if unnamed - self._unnamed:
+            self._directory_due = float("-inf")
+        self._unnamed |= unnamed
+
+    async def _poll_observations(self, deadline: float) -> None:
+        if OBSERVATIONS not in self._source.datasets:
+            return
+        table = await self._read(OBSERVATIONS, self._source.observations(self.readings.directory, deadline))
+        if table is not None:
+            self.readings.observations = table
+            self._succeed(OBSERVATIONS, table.at)
+
+    async def _poll_history(self, deadline: float) -> None:
+        """The newest closed buckets, when one has closed since the last time; the back-fill cares for the rest."""
+        end = self._rhythm.last_closed(self._clock.now())
+        if end <= self._history_end:
+            return
+        if await self._read(HISTORY, self._merge_until(end, deadline)) is not None:
+            self._history_end = end
+            next_one = self._rhythm.bucket_seconds + self._rhythm.settle_seconds
+            self._succeed(HISTORY, Window.of_epoch(0, end).end, next_one)
+
+    async def _merge_until(self, end: int, deadline: float) -> int:
+        bucket = self._rhythm.bucket_seconds
+        buckets = max(1, CORRECTED_SECONDS // bucket)
+        step = self._source.buckets_per_request(self.readings.directory)
+        for last in range(buckets, 0, -step):
+            span = Window.of_epoch(end - last * bucket, end - max(0, last - step) * bucket)
+            batch = await self._source.buckets(span, self.readings.directory, deadline)
+            await asyncio.to_thread(self._analyst.merge, batch)
+        return buckets
+
+    async def _read(self, dataset: str, call: Awaitable[T]) -> T | None:
+        """The value of `call`; None, and the dataset's state and the log say why, where it failed."""
+        try:
+            return await call
+        except GenesysError as error:
+            self._fail(dataset, error)
+            return None
+
+    def _succeed(self, dataset: str, data_end: datetime, next_due_seconds: float = 0.0) -> None:
+        before, now = self.readings.states[dataset], self._clock.now()
+        if before.up is False:
+            log.info("%s: works again", dataset)
+        lasts = timedelta(seconds=next_due_seconds + self._rhythm.stale_after_seconds)
+        begins = data_end if dataset == HISTORY else now
+        self.readings.states[dataset] = DatasetState(True, now, data_end, begins + lasts)
+
+    def _fail(self, dataset: str, error: GenesysError) -> None:
+        before = self.readings.states[dataset]
+        self._failures[dataset] = error
+        if before.up is False and before.reason == error.reason:
+            log.debug("%s: still failing: %s", dataset, error)
+        else:
+            log.warning("%s: %s", dataset, error)
+        self.readings.states[dataset] = replace(before, up=False, reason=error.reason, message=str(error))
+
+    def _report(self, started: datetime, seconds: float) -> PollReport:
+        failed = self._failures
+        outcome = "failed" if WINDOW in failed else "partial" if failed else "ok"
+        hints = [e.retry_after_seconds for e in failed.values() if isinstance(e, RateLimited) and e.retry_after_seconds]
+        return PollReport(
+            started=started,
+            duration_seconds=seconds,
+            outcome=outcome,
+            rows=len(self.readings.window.keys) if self.readings.window else 0,
+            failures={dataset: error.reason for dataset, error in failed.items()},
+            messages={dataset: str(error) for dataset, error in failed.items()},
+            retry_after_seconds=max(hints, default=None),
+        )

@@ -19,7 +19,6 @@ from typing import Protocol, TypeVar
 from exporter.clock import Clock
 from exporter.errors import GenesysError, RateLimited, SettingsError
 from exporter.models import (
-    DATASETS,
     HISTORY,
     OBSERVATIONS,
     QUEUES,

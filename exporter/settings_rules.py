@@ -131,16 +131,17 @@ def _range_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _history_problem(path: Path) -> str | None:
     """Why no file can be kept there. A disk that is full or read-only now is no fault: history goes on in memory."""
-    if path.is_dir():
-        return "is a folder"
-    nearest = next(folder for folder in (path.absolute().parents) if folder.exists())
+    folder = path.absolute().parent
     try:
+        if path.is_dir():
+            return "is a folder"
+        nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
         with tempfile.TemporaryDirectory(dir=nearest, prefix=".genesys-cloud-exporter-"):
             return None
     except OSError as error:
-        if nearest == path.absolute().parent and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if folder.is_dir() and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             return None
-        return f"cannot be kept in {nearest} ({(error.strerror or type(error).__name__).lower()})"
+        return f"cannot be kept ({(error.strerror or type(error).__name__).lower()})"
 
 
 def unknown_variables(names: Iterable[str], known: Collection[str]) -> Iterator[str]:

@@ -93,7 +93,10 @@ def domain(text: str) -> str:
 
 def base_url(text: str) -> str:
     """An http(s) address that paths are appended to; without the slash at its end."""
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+    except ValueError as error:
+        raise ValueError("is not an address") from error
     if url.scheme not in ("http", "https"):
         raise ValueError("does not begin with https:// or http://")
     if "@" in url.netloc:

@@ -1,0 +1,465 @@
+"""Settings: what is read from where, what is refused and how, and that secrets stay hidden."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from exporter.errors import SettingsError
+from exporter.settings import DEFAULT_THRESHOLDS, VARIABLES, Settings, load_settings, sources
+
+SECRET = "kJ8-very_Secret-x2"
+CLIENT = {"GENESYS_CLIENT_ID": "0a1b-client", "GENESYS_CLIENT_SECRET": SECRET}
+QUEUE = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine where nothing is set: no variables, no `.env`, an empty home."""
+    for name in (*os.environ,):
+        if name.startswith(("GENESYS_", "EXPORTER_", "XDG_", "STATE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def faults(**variables: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(CLIENT | variables)
+    return refused.value.faults
+
+
+# Defaults and values
+
+
+def test_two_credentials_are_all_that_is_needed(home: Path) -> None:
+    made = load_settings(CLIENT)
+    assert made.read_credentials() == ("0a1b-client", SECRET)
+    assert (made.login_url, made.api_url) == ("https://login.mypurecloud.com", "https://api.mypurecloud.com")
+    assert (made.host, made.port) == ("127.0.0.1", 10420)
+    assert (made.bucket, made.bucket_seconds) == ("PT15M", 900)
+    assert made.stale_after_seconds == 180
+    assert made.history_path == home / ".local/state/genesys-cloud-exporter/history.sqlite3"
+    assert made.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "attribute", "value"),
+    [
+        ("GENESYS_ENVIRONMENT", "MyPureCloud.de", "api_url", "https://api.mypurecloud.de"),
+        ("GENESYS_ENVIRONMENT", "new-region.pure.cloud", "login_url", "https://login.new-region.pure.cloud"),
+        ("GENESYS_CONTRACT", "Summary", "api_url", "https://mypurecloud.com"),
+        ("GENESYS_CONTRACT", "summary", "login_url", "https://mypurecloud.com"),
+        ("GENESYS_API_URL", "https://Gateway.example:8443/genesys/", "api_url", "https://gateway.example:8443/genesys"),
+        ("GENESYS_LOGIN_URL", "http://[::1]:9000", "login_url", "http://[::1]:9000"),
+        ("GENESYS_QUEUE_IDS", f" {QUEUE} , b,{QUEUE},", "queue_ids", (QUEUE, "b")),
+        ("GENESYS_MEDIA_TYPES", "Voice,chat", "media_types", ("voice", "chat")),
+        ("EXPORTER_HOST", "[::]", "host", "::"),
+        ("EXPORTER_PORT", "0", "port", 0),
+        ("EXPORTER_POLL_INTERVAL", "90", "stale_after_seconds", 270),
+        ("EXPORTER_BUCKET", "P1D", "bucket_seconds", 86_400),
+        ("EXPORTER_BUCKET", "pt1h", "bucket", "PT1H"),
+        ("EXPORTER_BASELINE_DAYS", "60", "retention_days", 60),
+        ("EXPORTER_HISTORY", ":memory:", "history_path", None),
+        ("EXPORTER_LOG_LEVEL", "WARN", "log_level", "warning"),
+        ("EXPORTER_LOG_FORMAT", "JSON", "log_format", "json"),
+        ("EXPORTER_TIMEZONE", "", "stale_after_seconds", 180),
+    ],
+)
+def test_a_value_is_understood(variable: str, text: str, attribute: str, value: object) -> None:
+    assert getattr(load_settings(CLIENT | {variable: text}), attribute) == value
+
+
+@pytest.mark.parametrize(("method", "threshold"), DEFAULT_THRESHOLDS.items())
+def test_the_default_threshold_follows_the_method(method: str, threshold: float) -> None:
+    assert load_settings(CLIENT | {"EXPORTER_SCORE_METHOD": method}).anomaly_threshold == threshold
+    both = CLIENT | {"EXPORTER_SCORE_METHOD": method, "EXPORTER_ANOMALY_THRESHOLD": "4.5"}
+    assert load_settings(both).anomaly_threshold == 4.5
+
+
+def test_every_default_passes_its_own_checks() -> None:
+    made = load_settings(CLIENT)
+    texts = {variable: value for variable, value, _ in made.describe() if value and value != "(set)"}
+    again = load_settings(CLIENT | texts)
+    assert (
+        again.describe()[4:] == [(name, value, "set" if value else "default") for name, value, _ in made.describe()][4:]
+    )
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "words"),
+    [
+        ("GENESYS_CLIENT_ID", "two words", "white space"),
+        ("GENESYS_CLIENT_SECRET", "two words", "white space"),
+        ("GENESYS_ENVIRONMENT", "https://mypurecloud.de", "is an address"),
+        ("GENESYS_ENVIRONMENT", "login.mypurecloud.de", "names a host of the region"),
+        ("GENESYS_ENVIRONMENT", "eu-central-1", "whose domain is mypurecloud.de"),
+        ("GENESYS_ENVIRONMENT", "mypurecloud", "is not a domain"),
+        ("GENESYS_ENVIRONMENT", "my_pure cloud.com", "is not a domain"),
+        ("GENESYS_CONTRACT", "aggregate", "none of the choices; write aggregates or summary"),
+        ("GENESYS_LOGIN_URL", "login.mypurecloud.de", "does not begin with https://"),
+        ("GENESYS_LOGIN_URL", "https://login.mypurecloud.de/oauth/token", "adds by itself"),
+        ("GENESYS_API_URL", "https://api.mypurecloud.de/api/v2/", "adds by itself"),
+        ("GENESYS_API_URL", "https://", "no valid host"),
+        ("GENESYS_API_URL", "https://api.example:0", "no valid port"),
+        ("GENESYS_API_URL", "https://api.example:99999", "no valid port"),
+        ("GENESYS_API_URL", "https://api.example/?a=b", "a query"),
+        ("GENESYS_API_URL", f"https://me:{SECRET}@api.example", "the value holds a user name or a password"),
+        ("GENESYS_API_URL", "ftp://api.example", "does not begin with https://"),
+        ("GENESYS_API_URL", "https://[::1", "is not an address"),
+        ("GENESYS_QUEUE_IDS", '["a","b"]', "brackets or quotation marks"),
+        ("GENESYS_QUEUE_IDS", ",", "no entry"),
+        ("GENESYS_QUEUE_IDS", "a;b", "not split by commas"),
+        ("GENESYS_QUEUE_IDS", "a b", "not split by commas"),
+        ("GENESYS_QUEUE_INCLUDE", "(", "is not a regular expression (missing )"),
+        ("GENESYS_QUEUE_EXCLUDE", "*", "is not a regular expression (nothing to repeat"),
+        ("GENESYS_MEDIA_TYPES", "voice chat", "not split by commas"),
+        ("GENESYS_REQUESTS_PER_MINUTE", "0", "is too small; write a whole number from 1"),
+        ("EXPORTER_HOST", "http://127.0.0.1", "neither an IP address nor a host name"),
+        ("EXPORTER_HOST", "127.0.0.1:80", "neither an IP address nor a host name"),
+        ("EXPORTER_HOST", "256.0.0.1", "neither an IP address nor a host name"),
+        ("EXPORTER_PORT", "abc", '"abc" is not a whole number; write a whole number from 0 to 65535'),
+        ("EXPORTER_PORT", "65536", "is too large"),
+        ("EXPORTER_PORT", "-1", "is too small"),
+        ("EXPORTER_PORT", "1" * 30, "is too large"),
+        ("EXPORTER_PORT", "1" * 5_000, "is too large"),
+        ("EXPORTER_PORT", "tcp://10.0.0.1:8080", "enableServiceLinks: false"),
+        ("EXPORTER_POLL_INTERVAL", "0.5", "is too small"),
+        ("EXPORTER_POLL_INTERVAL", "60s", "is not a number; write seconds"),
+        ("EXPORTER_POLL_INTERVAL", "nan", "is not a finite number"),
+        ("EXPORTER_BUCKET", "PT5M", "is not a bucket; write PT15M, PT30M, PT1H, PT4H or PT1D"),
+        ("EXPORTER_SETTLE", "-1", "is too small"),
+        ("EXPORTER_BASELINE_DAYS", "0", "is too small"),
+        ("EXPORTER_BASELINE_DAYS", "7.5", "is not a whole number"),
+        ("EXPORTER_SCORE_METHOD", "z-score", "write seasonal, robust or zscore"),
+        ("EXPORTER_ANOMALY_THRESHOLD", "0", "is too small"),
+        ("EXPORTER_ANOMALY_THRESHOLD", "inf", "is not a finite number"),
+        ("EXPORTER_BASELINE_MIN_SAMPLES", "0", "is too small"),
+        ("EXPORTER_TIMEZONE", "Europe/Berln", "did you mean Europe/Berlin?"),
+        ("EXPORTER_TIMEZONE", "../../etc/passwd", "is not a time zone"),
+        ("EXPORTER_STALE_AFTER", "59", "is less than EXPORTER_POLL_INTERVAL; write 60 or more"),
+        ("EXPORTER_HISTORY", "/dev/null/history.sqlite3", "cannot be kept (not a directory)"),
+        ("EXPORTER_HISTORY", "~nobody-of-this-name/h", "without a home folder"),
+        ("EXPORTER_HISTORY", ".", "is a folder"),
+        ("EXPORTER_RETENTION_DAYS", "6", "is less than EXPORTER_BASELINE_DAYS; write 7 or more"),
+        ("EXPORTER_MAX_SERIES", "0", "is too small"),
+        ("EXPORTER_WEB_CONFIG", "absent.yml", "cannot be read (no such file or directory)"),
+        ("EXPORTER_WEB_CONFIG", ".", "cannot be read (is a directory)"),
+        ("EXPORTER_LOG_LEVEL", "loud", "write debug, info, warning or error"),
+        ("EXPORTER_LOG_FORMAT", "xml", "write text or json"),
+        ("EXPORTER_SECRETS_DIR", "absent", "is not a folder that can be read"),
+    ],
+)
+def test_a_bad_value_gets_its_own_line(variable: str, text: str, words: str) -> None:
+    (line,) = faults(**{variable: text})
+    assert line.startswith(f"{variable}: ")
+    assert words in line
+    assert "; write " in line
+    assert SECRET not in line
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_the_docs() -> None:
+    wrong = dict.fromkeys(VARIABLES, "@ wrong @")
+    told = [line.split(":")[0] for line in faults(**wrong)]
+    free = {"GENESYS_QUEUE_INCLUDE", "GENESYS_QUEUE_EXCLUDE", "EXPORTER_HISTORY"}  # where such a text is right
+    assert told == [name for name in VARIABLES if name not in free]
+
+
+def test_faults_between_settings_are_told_beside_faults_of_one() -> None:
+    lines = faults(GENESYS_CONTRACT="summary", EXPORTER_BUCKET="PT30M", EXPORTER_PORT="x", EXPORTER_RETENTION_DAYS="1")
+    assert [line.split(":")[0] for line in lines] == ["EXPORTER_PORT", "EXPORTER_BUCKET", "EXPORTER_RETENTION_DAYS"]
+
+
+def test_a_rule_between_settings_is_silent_where_one_of_them_is_faulty() -> None:
+    (line,) = faults(EXPORTER_POLL_INTERVAL="often", EXPORTER_STALE_AFTER="10")
+    assert line.startswith("EXPORTER_POLL_INTERVAL: ")
+
+
+def test_missing_credentials_are_named_with_both_ways_to_give_them() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"GENESYS_CLIENT_SECRET": "  "})
+    id_line, secret_line = refused.value.faults
+    assert id_line.startswith("GENESYS_CLIENT_ID: is not set; write ")
+    assert secret_line.endswith("or its file's path in GENESYS_CLIENT_SECRET_FILE")
+
+
+def test_the_demo_needs_no_credentials() -> None:
+    assert load_settings({}, require_credentials=False).read_credentials() == ("", "")
+
+
+def test_a_history_folder_that_is_not_there_yet_is_fine(home: Path) -> None:
+    wanted = home / "new" / "folder" / "history.sqlite3"
+    assert load_settings(CLIENT | {"EXPORTER_HISTORY": str(wanted)}).history_path == wanted
+    assert list(home.iterdir()) == []  # looking leaves nothing behind
+
+
+def test_a_user_without_a_home_is_told_to_name_the_history_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    (line,) = faults()
+    assert line.startswith("EXPORTER_HISTORY: ")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(variable=st.sampled_from(sorted(VARIABLES)), text=st.text())
+@example(variable="GENESYS_API_URL", text="https://[")
+@example(variable="EXPORTER_HISTORY", text="a" * 300)
+@example(variable="EXPORTER_HISTORY", text="a\0")
+@example(variable="EXPORTER_WEB_CONFIG", text="a\0")
+@example(variable="GENESYS_CLIENT_SECRET_FILE", text="a\0")
+@example(variable="EXPORTER_SECRETS_DIR", text="a\0")
+@example(variable="EXPORTER_TIMEZONE", text="a" * 300)
+@example(variable="GENESYS_QUEUE_INCLUDE", text="a{99999999999}")
+def test_any_text_gives_settings_or_lines_that_name_the_variable(variable: str, text: str) -> None:
+    try:
+        load_settings(CLIENT | {variable: text})
+    except SettingsError as refused:
+        assert all(line.startswith(variable.removesuffix("_FILE")) and "\n" not in line for line in refused.faults)  # noqa: PT017
+        assert SECRET not in str(refused)  # noqa: PT017
+
+
+# Sources
+
+
+def test_the_environment_wins_over_env_file_and_env_file_over_the_secrets_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = home / "secrets"
+    folder.mkdir()
+    for name, text in (("exporter_port", "1"), ("exporter_settle", "1"), ("EXPORTER_BASELINE_DAYS", "21\n")):
+        (folder / name).write_text(text)
+    (home / ".env").write_text(
+        f"EXPORTER_PORT=2\nEXPORTER_SETTLE=2\nEXPORTER_SECRETS_DIR={folder}\n"
+        f"GENESYS_CLIENT_ID=id-of-env-file\nGENESYS_CLIENT_SECRET={SECRET}\nEXPORTER_HOSTS=typo\n"
+    )
+    monkeypatch.setenv("EXPORTER_PORT", "3")
+    made = load_settings()
+    assert (made.port, made.settle_seconds, made.baseline_days) == (3, 2.0, 21)
+    assert made.read_credentials() == ("id-of-env-file", SECRET)
+    assert made.warnings == ("EXPORTER_HOSTS: no such setting, did you mean EXPORTER_HOST?",)
+    assert load_settings(overrides={"EXPORTER_PORT": "4"}).port == 4
+
+
+def test_only_what_is_passed_is_read_when_something_is_passed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".env").write_text("EXPORTER_PORT=2\n")
+    monkeypatch.setenv("EXPORTER_SETTLE", "3")
+    made = load_settings(CLIENT)
+    assert (made.port, made.settle_seconds) == (10420, 60)
+
+
+def test_credentials_in_files_are_read_again(home: Path) -> None:
+    path = home / "secret"
+    path.write_text("first\n")
+    made = load_settings({"GENESYS_CLIENT_ID": "id", "GENESYS_CLIENT_SECRET_FILE": str(path)})
+    assert made.read_credentials() == ("id", "first")
+    path.write_text("\ufeffrotated\r\n", encoding="utf-8")
+    assert made.read_credentials() == ("id", "rotated")
+    path.unlink()
+    with pytest.raises(SettingsError, match=r"GENESYS_CLIENT_SECRET_FILE: .* cannot be read"):
+        made.read_credentials()
+
+
+def test_credentials_of_the_secrets_folder_are_read_again(home: Path) -> None:
+    (home / "genesys_client_id").write_text("id-of-folder")
+    (home / "GENESYS_CLIENT_SECRET").write_text("first")
+    made = load_settings({"EXPORTER_SECRETS_DIR": str(home)})
+    (home / "GENESYS_CLIENT_SECRET").write_text("rotated")
+    assert made.read_credentials() == ("id-of-folder", "rotated")
+
+
+def test_the_secrets_folder_yields_to_a_credential_given_elsewhere(home: Path) -> None:
+    for name in sources.CREDENTIALS:
+        (home / name.lower()).write_text("of-the-folder")
+    by_file = {"GENESYS_CLIENT_SECRET_FILE": str(home / "genesys_client_secret")}  # the idiom of compose files
+    made = load_settings({"EXPORTER_SECRETS_DIR": str(home), "GENESYS_CLIENT_ID": "given"} | by_file)
+    assert made.read_credentials() == ("given", "of-the-folder")
+
+
+def test_containers_find_their_secrets_without_a_setting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "genesys_client_secret").write_text("of-the-container")
+    monkeypatch.setattr(sources, "_CONTAINER_SECRETS", home)
+    made = load_settings({"GENESYS_CLIENT_ID": "id"})
+    assert made.read_credentials() == ("id", "of-the-container")
+
+
+def test_an_override_of_a_credential_drops_its_file(home: Path) -> None:
+    (home / "secret").write_text("x")
+    given = {"GENESYS_CLIENT_ID": "id", "GENESYS_CLIENT_SECRET_FILE": str(home / "secret")}
+    assert load_settings(given, overrides={"GENESYS_CLIENT_SECRET": "demo"}).read_credentials() == ("id", "demo")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe\x00", "does not hold text"),
+        (b"a" * 5_000, "too large"),
+        (b"-----BEGIN KEY-----\nabc", "white space or control characters"),
+        (None, "cannot be read (no such file or directory)"),
+    ],
+)
+def test_a_credentials_file_that_cannot_serve_is_refused_at_start(
+    home: Path, content: bytes | None, words: str
+) -> None:
+    path = home / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"GENESYS_CLIENT_ID": "id", "GENESYS_CLIENT_SECRET_FILE": str(path)})
+    (line,) = [line for line in refused.value.faults if "SECRET_FILE: " in line]
+    assert f'"{path}"' in line
+    assert words in line
+
+
+def test_a_credential_given_twice_is_refused(home: Path) -> None:
+    (home / "id").write_text("x")
+    (line,) = faults(GENESYS_CLIENT_ID_FILE=str(home / "id"))
+    assert line == "GENESYS_CLIENT_ID: is set, and GENESYS_CLIENT_ID_FILE too; write one of the two"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff", None])
+def test_an_unreadable_env_file_is_one_fault(home: Path, content: bytes | None) -> None:
+    path = home / "settings.env"
+    path.write_bytes(content) if content else path.mkdir()
+    if content is None:
+        assert load_settings(CLIENT, env_file=path).port == 10420  # a folder of that name is no env file
+        return
+    with pytest.raises(SettingsError, match="cannot be read; make it a text file"):
+        load_settings(CLIENT, env_file=path)
+
+
+def test_an_unreadable_file_of_the_secrets_folder_names_its_variable(home: Path) -> None:
+    (home / "EXPORTER_PORT").write_bytes(b"\xff")
+    (line,) = faults(EXPORTER_SECRETS_DIR=str(home))
+    assert line.startswith("EXPORTER_PORT: its file ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "path"),
+    [
+        ({"XDG_STATE_HOME": "/var/xdg"}, "/var/xdg/genesys-cloud-exporter"),
+        ({"XDG_STATE_HOME": "relative"}, "{home}/.local/state/genesys-cloud-exporter"),
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "XDG_STATE_HOME": "/var/xdg"}, "/var/lib/a"),
+    ],
+)
+def test_state_is_kept_where_the_platform_wants_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], path: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(sources.state_folder()) == path.format(home=home)
+
+
+# Warnings
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "words"),
+    [
+        ("EXPORTER_PROT", "1", "no such setting, did you mean EXPORTER_PORT?"),
+        ("GENESYS_REGION", "us", "no such setting"),
+        ("GENESYS_API_URL", "http://gateway.example", "is not encrypted"),
+        ("GENESYS_QUEUE_IDS", "sales", "does not look like a Genesys Cloud queue id"),
+        ("GENESYS_MEDIA_TYPES", "vioce", "no known media type, did you mean voice?"),
+        ("GENESYS_REQUESTS_PER_MINUTE", "301", "grants a client 300 calls a minute"),
+        ("EXPORTER_BASELINE_DAYS", "3", "7 to 35 days"),
+    ],
+)
+def test_what_is_probably_not_meant_is_warned_of(variable: str, text: str, words: str) -> None:
+    (line,) = load_settings(CLIENT | {variable: text}).warnings
+    assert line.startswith(f"{variable}: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"EXPORTER_SERVICE_HOST": "10.0.0.1", "EXPORTER_PORT_10420_TCP_ADDR": "10.0.0.1"},
+        {"GENESYS_CLOUD_EXPORTER_PORT": "tcp://10.0.0.1:80", "GENESYS_CLOUD_EXPORTER_SERVICE_PORT_HTTP": "80"},
+        {"GENESYS_API_URL": "http://127.0.0.1:8080", "GENESYS_LOGIN_URL": "http://localhost"},
+        {"GENESYS_QUEUE_IDS": QUEUE, "GENESYS_MEDIA_TYPES": "voice,callback"},
+        {"GENESYS_CONTRACT": "summary", "GENESYS_QUEUE_IDS": "sales"},
+        {"PATH": "/bin", "GENESYSCLOUD_REGION": "other programs' names"},
+    ],
+)
+def test_what_is_meant_is_not_warned_of(variables: dict[str, str]) -> None:
+    assert load_settings(CLIENT | variables).warnings == ()
+
+
+# Secrets
+
+
+def test_no_secret_in_any_text_of_the_settings(caplog: pytest.LogCaptureFixture) -> None:
+    made = load_settings(CLIENT)
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("test").info("%s %r", made, made)
+    texts = [repr(made), str(made), caplog.text, str(made.describe()), made.model_dump_json(), repr(made.model_dump())]
+    assert not [text for text in texts if SECRET in text or CLIENT["GENESYS_CLIENT_ID"] in text]
+
+
+def test_no_secret_in_pydantics_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENESYS_CLIENT_SECRET", f"{SECRET} and more")
+    monkeypatch.setenv("GENESYS_API_URL", f"https://me:{SECRET}@example.test")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert SECRET not in str(refused.value)
+    assert SECRET not in repr(refused.value)
+
+
+def test_no_secret_in_any_fault_also_when_it_stands_in_the_wrong_place(home: Path) -> None:
+    (home / "multiline").write_text(f"{SECRET}\n{SECRET}")
+    wrong = [
+        faults(GENESYS_CLIENT_SECRET=f"{SECRET} {SECRET}"),
+        faults(GENESYS_CLIENT_SECRET_FILE=SECRET, GENESYS_CLIENT_SECRET=""),
+        faults(GENESYS_CLIENT_SECRET_FILE=str(home / "multiline"), GENESYS_CLIENT_SECRET=""),
+        faults(GENESYS_LOGIN_URL=f"user:{SECRET}@login.example"),
+    ]
+    assert all(lines and SECRET not in "".join(lines) for lines in wrong)
+
+
+def test_settings_cannot_be_changed() -> None:
+    made = load_settings(CLIENT)
+    with pytest.raises(ValidationError):
+        made.port = 1  # type: ignore[misc]
+
+
+# The rest of the interface
+
+
+def test_describe_tells_what_was_set_and_what_is_a_default(make_settings: Callable[..., Settings]) -> None:
+    rows = {variable: (value, origin) for variable, value, origin in make_settings(EXPORTER_PORT="1").describe()}
+    assert list(rows) == list(VARIABLES)
+    assert rows["EXPORTER_PORT"] == ("1", "set")
+    assert rows["EXPORTER_BUCKET"] == ("PT15M", "default")
+    assert rows["GENESYS_CLIENT_SECRET"] == ("(set)", "set")
+
+
+def test_is_set_tells_a_default_from_a_choice(make_settings: Callable[..., Settings]) -> None:
+    made = make_settings(EXPORTER_PORT="10420")
+    assert made.is_set("EXPORTER_PORT")
+    assert not made.is_set("EXPORTER_HOST")
+
+
+def test_log_lines_are_for_people_on_a_terminal_and_for_machines_elsewhere() -> None:
+    script = "from exporter.settings import load_settings as l; print(l(require_credentials=False).log_format)"
+    run = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "json"

@@ -1,0 +1,1 @@
+"""The contracts of the simulated org: what a request must look like, and what each endpoint answers."""

@@ -1,0 +1,54 @@
+"""The words that analytics queries know: metrics and dimensions, as the public SDKs list them."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+CONVERSATION_METRICS = _words(
+    """
+    nBlindTransferred nBotInteractions nCallbackAttempts nCallbackOverSla nCallbackScheduled nCfcOffered
+    nCobrowseSessions nConnected nConsult nConsultTransferred nConversations nError nOffered nOutbound
+    nOutboundAbandoned nOutboundAttempted nOutboundConnected nOverSla nStateTransitionError nTakeover nTransferred
+    oAudioMessageCount oCallbackServiceLevel oExternalAudioMessageCount oExternalMediaCount oMediaCount
+    oMessageCount oMessageSegmentCount oMessageTurn oServiceLevel oServiceTarget oSkillExpressionApplications
+    tAbandon tAcd tActiveCallback tActiveCallbackComplete tAcw tAgentResponseTime tAgentVideoConnected tAlert
+    tAnswered tAverageAgentResponseTime tAverageCustomerResponseTime tBarging tCallbackAbandon tCallbackConnect
+    tCallbackNotReached tCallbackVirtualWait tCfcAbandon tCfcAcd tCfcAnswered tCfcFlowOut tCoaching
+    tCoachingComplete tConnected tContacting tDialing tFirstConnect tFirstDial tFirstEngagement tFirstResponse
+    tFlowOut tHandle tHeld tHeldComplete tIvr tMonitoring tMonitoringComplete tNotResponding tPark tParkComplete
+    tScreenMonitoring tShortAbandon tSnippetRecord tTalk tTalkComplete tTransmitting tUserResponseTime tVoicemail
+    tWait
+    """
+)
+
+CONVERSATION_GROUPS = _words(
+    """
+    activeRouting activeSkillId addressFrom addressTo agentAssistantId agentBullseyeRing agentOwned agentRank
+    agentScore ani assignerId authenticated conversationId conversationInitiator convertedFrom convertedTo
+    customerParticipation deliveryStatus destinationAddress direction disconnectType divisionId dnis edgeId
+    eligibleAgentCount errorCode extendedDeliveryStatus externalContactId externalMediaCount
+    externalOrganizationId externalTag firstQueue flaggedReason flowInType flowOutType groupId interactionType
+    journeyActionId journeyActionMapId journeyActionMapVersion journeyCustomerId journeyCustomerIdType
+    journeyCustomerSessionId journeyCustomerSessionIdType knowledgeBaseId mediaCount mediaType messageType
+    originatingDirection originatingSocialMediaPublic outboundCampaignId outboundContactId outboundContactListId
+    participantName peerId proposedAgentId provider purpose queueId remote removedSkillId requestedLanguageId
+    requestedRouting requestedRoutingSkillId roomId routingPriority routingRing routingRule routingRuleType
+    scoredAgentId selectedAgentId selectedAgentRank selfServed sessionDnis sessionId skillExpressionId stationId
+    teamId usedRouting userId videoPresent waitingInteractionCount wrapUpCode
+    """
+)
+
+#: Predicates know one dimension more than grouping does.
+CONVERSATION_DIMENSIONS = CONVERSATION_GROUPS | {"canonicalExternalContactId"}
+
+OBSERVATION_METRICS = _words(
+    """
+    oActiveUsers oAlerting oInteracting oLongestInteracting oLongestWaiting oMemberUsers oOffQueueUsers
+    oOnQueueUsers oUserPresences oUserRoutingStatuses oWaiting
+    """
+)
+#: `detailMetrics` knows those without the two longest ones.
+OBSERVATION_DETAIL_METRICS = OBSERVATION_METRICS - {"oLongestInteracting", "oLongestWaiting"}
+
+OBSERVATION_DIMENSIONS = frozenset({"queueId", "mediaType"})

@@ -1,0 +1,24 @@
+"""The org that `demo` and `simulate` run, from what a person types.
+
+In: number of queues, seed, the file to replay, the moment of the start. Out: a `SimulatedOrg`: simulated traffic with
+the demo's schedule of incidents, or a replayed file without incidents.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from exporter.simulator.incidents import demo_incidents
+from exporter.simulator.org import OrgConfig, SimulatedOrg
+
+#: Incidents choose among the first queues: all kinds of names and sizes are there.
+_INCIDENT_QUEUES = 16
+
+
+def org_from_options(queues: int, seed: int, replay: Path | None, now: datetime) -> SimulatedOrg:
+    """The org of one run of the demo, started at `now`."""
+    if replay is not None:
+        raise NotImplementedError
+    incidents = demo_incidents(seed, now, range(min(queues, _INCIDENT_QUEUES)))
+    return SimulatedOrg(OrgConfig(queues=queues, seed=seed, incidents=incidents))

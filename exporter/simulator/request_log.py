@@ -1,0 +1,39 @@
+"""What the simulated org was asked: a record of every request, for tests and for counting calls.
+
+The server appends; nobody removes but `clear`. Wall times are of the org's clock, monotonic ones of the machine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+
+@dataclass(slots=True)
+class LoggedRequest:
+    """`status` is None while the answer is under way, and where the connection was cut before one."""
+
+    endpoint: str
+    method: str
+    path: str
+    query: str
+    body: Any  # decoded JSON; the text where it is none; None where it is empty
+    at: datetime
+    monotonic_seconds: float
+    client_id: str | None = None
+    status: int | None = None
+    fault: str | None = None
+
+
+def most_in_any_minute(requests: Sequence[LoggedRequest]) -> int:
+    """The largest number of requests that any 60 seconds of wall time hold."""
+    most, recent = 0, deque[datetime]()
+    for moment in sorted(request.at for request in requests):
+        recent.append(moment)
+        while recent[0] <= moment - timedelta(minutes=1):
+            recent.popleft()
+        most = max(most, len(recent))
+    return most

@@ -1,0 +1,118 @@
+"""The latest snapshot and everything made of it: one writer, many readers.
+
+The poller hands a complete Snapshot to `publish`; it is rendered in a worker thread and only then swapped in, so a
+request sees the one before or this one, never half of it. `view` picks the rendering that is honest at this moment:
+datasets that have grown stale are left out, for which a new rendering is made once. Nothing here calls the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from exporter.clock import Clock
+from exporter.models import Snapshot
+from exporter.publish.csv_export import CsvWriter
+from exporter.publish.dashboard import JsonWriter
+from exporter.publish.exposition import Exposition, Renderer
+from exporter.publish.filters import ALL, RowFilter
+from exporter.publish.once import Document, Once
+from exporter.publish.shown import Shown
+
+
+class View:
+    """What may be shown of one snapshot while its fresh datasets stay the same.
+
+    The metrics are rendered; the documents for people are built when somebody first asks for them.
+    """
+
+    def __init__(self, shown: Shown, exposition: Exposition, json: JsonWriter, csv: CsvWriter) -> None:
+        self.shown = shown
+        self.exposition = exposition
+        self.plain_text = Once(exposition.text.plain)
+        self.plain_openmetrics = Once(exposition.openmetrics.plain)
+        self.answers: dict[tuple[bool, bool], tuple[bytes, list[bytes]]] = {}  # (OpenMetrics, gzip) → own part, body
+        self._json = json
+        self._csv = csv
+        self._dashboard = self._new_dashboard(ALL, "/export.csv")
+        self._envelope = self._new_envelope(ALL)
+        self._table = self._new_table(ALL, bom=False)
+
+    async def metrics(self, own: bytes, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        """The body of /metrics in parts: the snapshot's, then `own`, the exporter's metrics of this moment."""
+        if gzip:
+            body = self.exposition.openmetrics if openmetrics else self.exposition.text
+            return [body.member, body.gzip_tail(own)]
+        return [await (self.plain_openmetrics if openmetrics else self.plain_text).get(), own]
+
+    def dashboard(self, rows: RowFilter = ALL, csv_link: str = "/export.csv") -> Document:
+        return self._dashboard if rows == ALL else self._new_dashboard(rows, csv_link)
+
+    def envelope(self, rows: RowFilter = ALL) -> Document:
+        return self._envelope if rows == ALL else self._new_envelope(rows)
+
+    def table(self, rows: RowFilter = ALL, *, bom: bool = False) -> Document:
+        return self._table if rows == ALL and not bom else self._new_table(rows, bom=bom)
+
+    def _new_dashboard(self, rows: RowFilter, csv_link: str) -> Document:
+        return Document(lambda: self._json.dashboard(self.shown, rows, csv_link))
+
+    def _new_envelope(self, rows: RowFilter) -> Document:
+        return Document(lambda: self._json.envelope(self.shown, self._csv.window(self.shown, rows), rows))
+
+    def _new_table(self, rows: RowFilter, *, bom: bool) -> Document:
+        return Document(lambda: self._csv.window(self.shown, rows, bom=bom))
+
+
+class Publisher:
+    """Holds the current view. `on_series` is told how many samples /metrics shows whenever a view is swapped in."""
+
+    def __init__(self, clock: Clock, on_series: Callable[[int], None] = lambda series: None) -> None:
+        self._clock = clock
+        self._on_series = on_series
+        self._renderer, self._json, self._csv = Renderer(), JsonWriter(), CsvWriter()
+        self._view: View | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The snapshot that is being served."""
+        return self._view.shown.snapshot if self._view else None
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Render off the event loop, then swap; a format that was last asked for in plain is made ready too."""
+        view, before = await self._render(snapshot), self._view
+        if before is not None and before.plain_text.asked:
+            await view.plain_text.get()
+        if before is not None and before.plain_openmetrics.asked:
+            await view.plain_openmetrics.get()
+        self._swap(view)
+
+    async def view(self) -> View | None:
+        """What may be shown now; None before the first snapshot."""
+        while self._view is not None and self._view.shown.fresh != self._fresh(self._view.shown.snapshot):
+            if self._renewal is None:
+                self._renewal = asyncio.create_task(self._renew(self._view.shown.snapshot))
+            await asyncio.shield(self._renewal)
+        return self._view
+
+    async def _renew(self, snapshot: Snapshot) -> None:
+        """Render the same snapshot without what has grown stale, unless a newer one comes in meanwhile."""
+        try:
+            view = await self._render(snapshot)
+            if self.snapshot is snapshot:
+                self._swap(view)
+        finally:
+            self._renewal = None
+
+    async def _render(self, snapshot: Snapshot) -> View:
+        shown = Shown(snapshot, self._fresh(snapshot))
+        exposition = await asyncio.to_thread(self._renderer.render, snapshot, shown.fresh)
+        return View(shown, exposition, self._json, self._csv)
+
+    def _fresh(self, snapshot: Snapshot) -> frozenset[str]:
+        return snapshot.fresh(self._clock.now())
+
+    def _swap(self, view: View) -> None:
+        self._view = view
+        self._on_series(view.exposition.series)

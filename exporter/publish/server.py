@@ -1,0 +1,218 @@
+"""The routes: every answer comes from the publisher's current view, the history or the exporter's own counters.
+
+In come HTTP requests, out go bytes. A request never calls Genesys Cloud, never waits for a poll and never blocks the
+event loop. Errors are JSON without any exception text; `/metrics` always answers, at worst with the exporter's own
+metrics alone. What is asked for is checked in `query`, what it looks like is made in `exposition`, `dashboard`,
+`csv_export` and `page`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from exporter.clock import Clock
+from exporter.publish import page
+from exporter.publish.csv_export import HistoryReader, history_chunks
+from exporter.publish.exports import Busy, Exports, walked
+from exporter.publish.exposition import EMPTY, OPENMETRICS_TYPE, TEXT_TYPE
+from exporter.publish.negotiate import wants_gzip, wants_openmetrics
+from exporter.publish.once import Document
+from exporter.publish.publisher import Publisher, View
+from exporter.publish.query import EXPORT, FILTERS, BadParameter, Query, parse_query
+from exporter.publish.responses import JSON_TYPE, error, in_one_piece, plain, secure, send, stream
+from exporter.publish.self_metrics import SelfMetrics
+from exporter.publish.shown import ERROR, NO_SNAPSHOT, SUCCESS
+from exporter.publish.times import compact
+
+logger = logging.getLogger(__name__)
+
+CSV_TYPE = "text/csv; charset=utf-8"
+MAX_QUERY_BYTES = 4096
+
+#: For web.AppRunner: one request line, one header field; no scraper comes near it.
+RUNNER_LIMITS = {"max_line_size": 8190, "max_field_size": 8190}
+
+
+def make_app(
+    *,
+    publisher: Publisher,
+    self_metrics: SelfMetrics,
+    clock: Clock,
+    history: HistoryReader | None = None,
+    alive: Callable[[], bool] = lambda: True,
+    middlewares: Iterable[Middleware] = (),
+) -> web.Application:
+    """The application with all routes; `middlewares` (access control, say) come inside the error handling."""
+    routes = _Routes(publisher, self_metrics, clock, history, alive)
+    app = web.Application(middlewares=[_errors_as_json, *middlewares], client_max_size=64 * 1024)
+    app.on_response_prepare.append(secure)
+    app.router.add_get("/", routes.page)
+    app.router.add_get("/metrics", routes.metrics)
+    app.router.add_get("/dashboard", routes.dashboard)
+    app.router.add_get("/api/dashboard/metrics", routes.envelope)
+    app.router.add_get("/export.csv", routes.export)
+    app.router.add_get("/-/healthy", routes.healthy)
+    app.router.add_get("/-/ready", routes.ready)
+    page.add_static_routes(app)
+    return app
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if len(request.query_string) > MAX_QUERY_BYTES:
+        return error(414, f"the query is longer than {MAX_QUERY_BYTES} bytes")
+    try:
+        return await handler(request)
+    except BadParameter as exc:
+        return error(400, str(exc))
+    except Busy:
+        return error(429, "too many exports are under way; try again later", {"Retry-After": "30"})
+    except web.HTTPException as exc:
+        if exc.status < 400:
+            raise
+        allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
+        return error(exc.status, exc.reason, allow)
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        return error(500, "internal error; the log says more")
+
+
+class _Routes:
+    def __init__(
+        self,
+        publisher: Publisher,
+        self_metrics: SelfMetrics,
+        clock: Clock,
+        history: HistoryReader | None,
+        alive: Callable[[], bool],
+    ) -> None:
+        self._publisher = publisher
+        self._self_metrics = self_metrics
+        self._clock = clock
+        self._history = history
+        self._alive = alive
+        self._exports = Exports()
+
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        view = await self._publisher.view()
+        body = page.render(view.shown if view else None)
+        return web.Response(body=body, headers=page.HEADERS)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        view = await self._publisher.view()
+        openmetrics = wants_openmetrics(_header(request, "Accept"))
+        gzip = wants_gzip(_header(request, "Accept-Encoding"))
+        headers = {
+            "Content-Type": OPENMETRICS_TYPE if openmetrics else TEXT_TYPE,
+            "Vary": "Accept, Accept-Encoding",
+        }
+        if gzip:
+            headers["Content-Encoding"] = "gzip"
+        if view:
+            headers["X-Snapshot-Id"] = str(view.shown.snapshot.id)
+        return await send(request, await self._metrics_parts(view, openmetrics=openmetrics, gzip=gzip), headers)
+
+    async def _metrics_parts(self, view: View | None, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        """The body: the snapshot's part, then the exporter's own. Kept, as several scrapers may ask in one second."""
+        own = self._self_metrics.exposition(openmetrics=openmetrics)
+        if view is None:
+            return [EMPTY.member, EMPTY.gzip_tail(own)] if gzip else [own]
+        kept_own, parts = view.answers.get((openmetrics, gzip), (None, []))
+        if kept_own is not own:
+            parts = in_one_piece(await view.metrics(own, openmetrics=openmetrics, gzip=gzip))
+            view.answers[openmetrics, gzip] = (own, parts)
+        return parts
+
+    async def dashboard(self, request: web.Request) -> web.StreamResponse:
+        query = self._query(request, FILTERS)
+        view = await self._publisher.view()
+        if view is None or view.shown.status == ERROR:
+            return _not_yet(view)
+        link = f"/export.csv?{request.query_string}" if request.query_string else "/export.csv"
+        return await _document(request, view, view.dashboard(query.rows, link), {"Content-Type": JSON_TYPE})
+
+    async def envelope(self, request: web.Request) -> web.StreamResponse:
+        query = self._query(request, FILTERS)
+        view = await self._publisher.view()
+        if view is None or view.shown.status == ERROR:
+            return _not_yet(view)
+        return await _document(request, view, view.envelope(query.rows), {"Content-Type": JSON_TYPE})
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        query = self._query(request, EXPORT)
+        if query.span is not None:
+            return await self._export_history(request, query, query.span)
+        view = await self._publisher.view()
+        if view is None or view.shown.status == ERROR:
+            return _not_yet(view)
+        window = view.shown.snapshot.window
+        name = f"genesys-queues-{compact(window.start)}-{view.shown.snapshot.bucket}" if window else "genesys-queues"
+        return await _document(request, view, view.table(query.rows, bom=query.bom), _csv_headers(name))
+
+    async def _export_history(self, request: web.Request, query: Query, span: tuple[int, int]) -> web.StreamResponse:
+        history = self._history
+        if history is None:
+            return error(503, "there is no history to export from")
+
+        def walk() -> Generator[bytes, None, None]:
+            yield from history_chunks(history.read(*span), query.rows, bom=query.bom)
+
+        start, end = (compact(datetime.fromtimestamp(seconds, UTC)) for seconds in span)
+        headers = _csv_headers(f"genesys-queues-{start}-{end}")
+        if (snapshot := self._publisher.snapshot) is not None:
+            headers["X-Snapshot-Id"] = str(snapshot.id)
+        with self._exports.place():
+            async with aclosing(walked(walk)) as chunks:
+                return await stream(request, chunks, headers)
+
+    async def healthy(self, request: web.Request) -> web.StreamResponse:
+        return plain(200, "healthy") if self._alive() else plain(503, "the poll loop has stopped")
+
+    async def ready(self, request: web.Request) -> web.StreamResponse:
+        view = await self._publisher.view()
+        if view is None:
+            return plain(503, f"not ready: {NO_SNAPSHOT}")
+        if view.shown.status != SUCCESS:
+            return plain(503, f"not ready: {view.shown.message}")
+        return plain(200, "ready")
+
+    def _query(self, request: web.Request, known: Iterable[str]) -> Query:
+        return parse_query(request.query, known, self._clock.now().timestamp())
+
+
+def _not_yet(view: View | None) -> web.Response:
+    return error(503, view.shown.message if view else NO_SNAPSHOT, {"Retry-After": "10"})
+
+
+def _csv_headers(name: str) -> dict[str, str]:
+    return {"Content-Type": CSV_TYPE, "Content-Disposition": f'attachment; filename="{name}.csv"'}
+
+
+def _header(request: web.Request, name: str) -> str:
+    """A header that may come in several lines, as one list."""
+    return ",".join(request.headers.getall(name, []))
+
+
+async def _document(
+    request: web.Request, view: View, document: Document, headers: dict[str, str]
+) -> web.StreamResponse:
+    """A document of a view with the headers that let a client ask for it again cheaply: 304 while nothing changed."""
+    gzip = wants_gzip(_header(request, "Accept-Encoding"))
+    tag = view.shown.tag + ("-gzip" if gzip else "")
+    caching = {
+        "ETag": f'"{tag}"',
+        "Vary": "Accept-Encoding",
+        "Cache-Control": "no-cache",
+        "X-Snapshot-Id": str(view.shown.snapshot.id),
+    }
+    if any(known.value in ("*", view.shown.tag, f"{view.shown.tag}-gzip") for known in request.if_none_match or ()):
+        return web.Response(status=304, headers=caching)
+    if gzip:
+        caching["Content-Encoding"] = "gzip"
+    return await send(request, [await document.get(gzip=gzip)], headers | caching)

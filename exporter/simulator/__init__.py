@@ -8,6 +8,7 @@ the exporter's other wings, so that it cannot inherit their mistakes.
 """
 
 from exporter.simulator.directory import Division, Queue
+from exporter.simulator.faults import Fault
 from exporter.simulator.incidents import Incident
 from exporter.simulator.oauth import Client
 from exporter.simulator.options import org_from_options
@@ -18,6 +19,7 @@ from exporter.simulator.server import serve
 __all__ = [
     "Client",
     "Division",
+    "Fault",
     "Incident",
     "Lateness",
     "OrgConfig",

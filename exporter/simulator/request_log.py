@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ class LoggedRequest:
     monotonic_seconds: float
     client_id: str | None = None
     status: int | None = None
-    fault: str | None = None
+    faults: list[str] = field(default_factory=list)  # kinds that struck it
 
 
 def most_in_any_minute(requests: Sequence[LoggedRequest]) -> int:

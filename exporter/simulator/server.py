@@ -1,61 +1,37 @@
-"""The simulated org on HTTP: routes, and what every answer has in common.
+"""The simulated org on HTTP: routes and handlers.
 
-In: requests. Out: answers of the contracts, with a correlation id, rate-limit headers and documented error bodies.
-Order of the checks as in the real service: size and method, token, rate limit, permission, request. Counting runs in a
-worker thread, so that other routes answer meanwhile. Listens where it is told; the caller chooses loopback.
+In: requests, framed by frame.py. Out: answers of the contracts. The checks come in this order: token, rate limit,
+permission, media type and size, request. Counting runs in a worker thread, so that other routes answer meanwhile.
+Listens where it is told; the caller chooses loopback.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
 
-from exporter.simulator.api_errors import ApiError, error_body
+from exporter.simulator.api_errors import ApiError
 from exporter.simulator.contracts import aggregates, listing, observations, summary
 from exporter.simulator.contracts.requests import MOST_BODY_BYTES, decode_object
-from exporter.simulator.oauth import CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS, Client, TokenError
-from exporter.simulator.request_log import LoggedRequest
+from exporter.simulator.frame import Frame
+from exporter.simulator.oauth import CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS, Client
 
 if TYPE_CHECKING:
     from exporter.simulator.org import SimulatedOrg
 
-TOKEN, TOKENS_ME, QUEUES, DIVISIONS, AGGREGATES, OBSERVATIONS, SUMMARY = (
-    "token",
-    "tokens_me",
-    "queues",
-    "divisions",
-    "aggregates",
-    "observations",
-    "summary",
-)
-#: Endpoint by path; faults and the request log use these names.
-ENDPOINTS = {
-    "/oauth/token": TOKEN,
-    "/api/v2/tokens/me": TOKENS_ME,
-    "/api/v2/routing/queues": QUEUES,
-    "/api/v2/authorization/divisions": DIVISIONS,
-    "/api/v2/analytics/conversations/aggregates/query": AGGREGATES,
-    "/api/v2/analytics/queues/observations/query": OBSERVATIONS,
-    "/api/v2/analytics/conversations/summary/query": SUMMARY,
-}
-_CORRELATION_HEADER = "ININ-Correlation-Id"
 #: What aiohttp reads before the handlers refuse: above the service's own limit, so that they can say so.
 _MOST_READ_BYTES = 8 * MOST_BODY_BYTES
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application_of(org: SimulatedOrg) -> web.Application:
     """Routes and middleware for one org."""
     server = _Server(org)
-    application = web.Application(middlewares=[server.frame], client_max_size=_MOST_READ_BYTES)
+    application = web.Application(middlewares=[Frame(org).middleware], client_max_size=_MOST_READ_BYTES)
     application.router.add_post("/oauth/token", server.token)
     application.router.add_get("/api/v2/routing/queues", server.queues, allow_head=False)
     application.router.add_get("/api/v2/routing/queues/{queue_id}", server.queue, allow_head=False)
@@ -86,44 +62,6 @@ class _Server:
     def __init__(self, org: SimulatedOrg) -> None:
         self._org = org
 
-    @web.middleware
-    async def frame(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Log the request, turn refusals into documented bodies, name the answer."""
-        context_id = str(uuid.uuid4())
-        record = await self._record(request)
-        response = await self._answer(request, handler, context_id)
-        response.headers[_CORRELATION_HEADER] = context_id
-        response.headers.update(request.get("rate_limit", {}))
-        record.status = response.status
-        return response
-
-    async def _record(self, request: web.Request) -> LoggedRequest:
-        body = await request.read()
-        record = LoggedRequest(
-            endpoint=ENDPOINTS.get(request.path, "other"),
-            method=request.method,
-            path=request.path,
-            query=request.query_string,
-            body=_readable(body),
-            at=self._org.clock(),
-            monotonic_seconds=time.monotonic(),
-        )
-        self._org.requests.append(record)
-        request["record"] = record
-        return record
-
-    async def _answer(self, request: web.Request, handler: Handler, context_id: str) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except TokenError as refusal:
-            return web.json_response(refusal.body, status=refusal.status)
-        except ApiError as refusal:
-            error = refusal
-        except web.HTTPException as refusal:
-            error = ApiError(refusal.status)
-        body = error_body(error, context_id)
-        return web.Response(status=error.status, body=body, content_type="application/json", headers=error.headers)
-
     # Who asks
 
     def _client(self, request: web.Request, permission: str | None) -> Client:
@@ -139,12 +77,12 @@ class _Server:
         client = self._client(request, permission)
         if request.content_type != "application/json":
             raise ApiError(415)
-        return client, decode_object(await request.read())
+        return client, decode_object(request["body"])
 
     # Tokens
 
     async def token(self, request: web.Request) -> web.Response:
-        form = (await request.read()).decode("utf-8", "replace")
+        form = request["body"].decode("utf-8", "replace")
         grant = self._org.office.grant(request.headers.get("Authorization"), form, self._org.clock())
         return web.json_response(grant)
 
@@ -162,7 +100,7 @@ class _Server:
 
     async def queues(self, request: web.Request) -> web.Response:
         client = self._client(request, QUEUE_VIEW)
-        page = listing.queue_page(request.path, request.query, self._org.view.listed(client))
+        page = listing.queue_page(request.path, request["query"], self._org.view.listed(client))
         return _json(orjson.dumps(page))
 
     async def queue(self, request: web.Request) -> web.Response:
@@ -175,7 +113,7 @@ class _Server:
     async def divisions(self, request: web.Request) -> web.Response:
         client = self._client(request, None)
         granted = [each for each in self._org.divisions if client.divisions is None or each.id in client.divisions]
-        return _json(orjson.dumps(listing.division_page(request.path, request.query, granted)))
+        return _json(orjson.dumps(listing.division_page(request.path, request["query"], granted)))
 
     # Analytics
 
@@ -207,12 +145,3 @@ class _Server:
 
 def _json(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
-
-
-def _readable(body: bytes) -> Any:
-    if not body:
-        return None
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")

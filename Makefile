@@ -1,0 +1,67 @@
+# The front door. Every target makes .venv by itself, from requirements files with hashes; nothing else is needed but
+# Python 3.11 or newer, make and a package index.
+#
+#   make demo     a simulated org and the exporter that polls it; EXPORTER_PORT=… and ARGS="--queues 200" are honoured
+#   make run      the exporter, with the settings of the environment and .env; ARGS=check tries them
+#   make test     the tests
+#   make check    format, lint, types, tests
+#   make bench    the benchmarks
+#   make lock     new requirements files after a change of pyproject.toml (needs uv)
+#   make clean    remove what these targets made
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
+EXPORT := uv export --quiet --format requirements-txt --no-emit-project
+
+.PHONY: demo run test lint check bench lock clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.runtime
+	@$(BIN)/python -m exporter demo $(ARGS)
+
+run: $(VENV)/.runtime
+	@$(BIN)/python -m exporter $(or $(ARGS),run)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(ARGS)
+
+# The project itself is not installed: it runs from this folder. Byte code is left to the first import.
+$(VENV)/.runtime: requirements.txt $(VENV)/.made
+	@echo "Installing what the exporter needs into $(VENV)"
+	@$(PIP) --no-compile -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.made
+	@echo "Installing what the tests need into $(VENV)"
+	@$(PIP) -r requirements-dev.txt
+	@touch $(VENV)/.runtime $@
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+lock:
+	uv lock --upgrade
+	$(EXPORT) --no-dev --output-file requirements.txt
+	$(EXPORT) --all-groups --output-file requirements-dev.txt
+	$(EXPORT) --only-group build --output-file requirements-build.txt
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis genesys_cloud_exporter.egg-info
+	find exporter tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ SERVER_PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
+    "openssl": "openssl",
 }
 
 

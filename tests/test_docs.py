@@ -1,0 +1,87 @@
+"""The docs say what the code does: settings and their defaults, routes, modules, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import SettingsError
+from exporter.settings import VARIABLES, Settings, load_settings
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text("utf-8")
+ROUTES = re.findall(
+    r"""add_(?:get|post)\(\s*["']([^"']+)["']""", (ROOT / "exporter/publish/server.py").read_text("utf-8")
+)
+
+
+def documented_settings() -> dict[str, str]:
+    """Variable → its default, as the tables of docs/configuration.md tell it."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", CONFIGURATION, re.MULTILINE)
+    assert len(rows) == len(dict(rows)), "a setting stands in the tables twice"
+    return dict(rows)
+
+
+@pytest.fixture
+def defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return {variable: value for variable, value, _ in load_settings({}, require_credentials=False).describe()}
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    assert documented_settings().keys() == VARIABLES.keys()
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_the_documented_default_is_the_default(variable: str, defaults: dict[str, str]) -> None:
+    told = documented_settings()[variable]
+    if Settings.model_fields[VARIABLES[variable]].default_factory is None:
+        assert told == (f"`{defaults[variable]}`" if defaults[variable] else told)
+        assert defaults[variable] or told in ("–", "all", "all visible")
+    elif variable != "EXPORTER_SECRETS_DIR":  # hangs on the machine
+        text = told.replace("{environment}", defaults["GENESYS_ENVIRONMENT"])
+        assert Path(defaults[variable]).name in text
+
+
+def test_the_documented_faults_are_the_faults() -> None:
+    shown = re.search(r"^```\n(.+?)^```", CONFIGURATION, re.MULTILINE | re.DOTALL)
+    assert shown
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"EXPORTER_PORT": "abc", "GENESYS_ENVIRONMENT": "eu-central-1"}, require_credentials=False)
+    assert sorted(shown[1].splitlines()) == sorted(str(refused.value).splitlines())
+
+
+def test_variables_named_anywhere_in_the_docs_exist() -> None:
+    for path in DOCS:
+        named = set(re.findall(r"\b(?:GENESYS|EXPORTER)_[A-Z_]+\b", path.read_text("utf-8")))
+        assert named <= VARIABLES.keys(), path.name
+
+
+def test_every_route_is_in_the_readme() -> None:
+    assert "/metrics" in ROUTES
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [route for route in ROUTES if f"| `{route}` |" not in readme] == []
+
+
+def test_every_part_of_the_package_is_in_the_architecture() -> None:
+    told = (ROOT / "docs/architecture.md").read_text("utf-8").replace("settings*.py", "settings.py")
+    parts = {
+        path.name for path in (ROOT / "exporter").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    parts -= {"__init__.py", "__main__.py", "settings_rules.py", "settings_sources.py", "settings_values.py"}
+    assert [part for part in sorted(parts) if part not in told] == []
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", path.read_text("utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    first_block = re.search(r"```\n(.+?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert first_block
+    assert [line.split()[:2] for line in first_block[1].splitlines()] == [["make", "demo"], ["make", "test"]]

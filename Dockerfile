@@ -24,7 +24,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     EXPORTER_HOST=0.0.0.0 \
-    EXPORTER_HISTORY=/var/lib/genesys-cloud-exporter/history.sqlite3
+    XDG_STATE_HOME=/var/lib
 USER 65532:65532
 WORKDIR /var/lib/genesys-cloud-exporter
 VOLUME ["/var/lib/genesys-cloud-exporter"]

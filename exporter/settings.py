@@ -262,16 +262,18 @@ def load_settings(
     *,
     env_file: str | Path | None = None,
     overrides: Mapping[str, str] | None = None,
+    defaults: Mapping[str, str] | None = None,
     require_credentials: bool = True,
 ) -> Settings:
     """The settings of this run, or a SettingsError with all faults.
 
     Without `environ`: the process' environment and `.env` in the working folder. With it (tests): only what is passed.
-    `overrides` (command line) win over every source; overriding a credential also drops its `…_FILE`.
+    `overrides` (command line) win over every source; overriding a credential also drops its `…_FILE`. `defaults` are a
+    command's own and yield to every source.
     """
     env_file = ".env" if environ is None and env_file is None else env_file
     written = sources.read_env_file(env_file)
-    kind = Settings if environ is None else _reading(environ)
+    kind = _reading(environ, defaults or {})
     environ = os.environ if environ is None else environ
     top: dict[str, Any] = dict(overrides or {})
     top |= {f"{name}_FILE": "" for name in sources.CREDENTIALS if name in top}
@@ -286,18 +288,21 @@ def load_settings(
     return settings
 
 
-def _reading(environ: Mapping[str, str]) -> type[Settings]:
-    """Settings that take `environ` for the process' environment."""
-    given = {name: value for name, value in environ.items() if name in VARIABLES and value.strip()}
+def _reading(environ: Mapping[str, str] | None, defaults: Mapping[str, str]) -> type[Settings]:
+    """Settings that read `environ` in place of the process' environment, and `defaults` last."""
 
     class Given(Settings):
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *args: Any, **named: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            init, _, *rest = super().settings_customise_sources(settings_cls, *args, **named)
-            return init, InitSettingsSource(settings_cls, given), *rest
+            init, process, *rest = super().settings_customise_sources(settings_cls, *args, **named)
+            if environ is not None:
+                given = {name: text for name, text in environ.items() if name in VARIABLES and text.strip()}
+                process = InitSettingsSource(settings_cls, given)
+            return init, process, *rest, InitSettingsSource(settings_cls, dict(defaults))
 
+    Given.__name__ = Given.__qualname__ = Settings.__name__
     return Given
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli import main
 from exporter.errors import SettingsError
 from exporter.settings import VARIABLES, Settings, load_settings
 
@@ -64,6 +65,22 @@ def test_every_route_is_in_the_readme() -> None:
     assert "/metrics" in ROUTES
     readme = (ROOT / "README.md").read_text("utf-8")
     assert [route for route in ROUTES if f"| `{route}` |" not in readme] == []
+
+
+def test_every_command_and_its_options_are_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    commands = re.findall(r"^ {4}([a-z]+) ", _help(capsys), re.MULTILINE)
+    assert {"run", "demo", "simulate", "check"} <= set(commands)
+    for command in commands:
+        (row,) = re.findall(rf"^\| `{command}\b.*$", readme, re.MULTILINE)
+        options = re.findall(r"--[a-z-]+", _help(capsys, command).split("options:")[1])
+        assert [option for option in options if option not in (*row.replace("`", " ").split(), "--help")] == []
+
+
+def _help(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    return capsys.readouterr().out
 
 
 def test_every_part_of_the_package_is_in_the_architecture() -> None:

@@ -300,6 +300,18 @@ def test_an_override_of_a_credential_drops_its_file(home: Path) -> None:
     assert load_settings(given, overrides={"GENESYS_CLIENT_SECRET": "demo"}).read_credentials() == ("id", "demo")
 
 
+def test_a_command_brings_defaults_of_its_own_that_yield_to_every_source(home: Path) -> None:
+    (home / ".env").write_text("EXPORTER_PORT=2\n")
+    own = {"EXPORTER_PORT": "1", "EXPORTER_SETTLE": "5", "EXPORTER_HISTORY": ":memory:"}
+    made = load_settings(CLIENT, env_file=home / ".env", defaults=own)
+    assert (made.port, made.settle_seconds, made.history_path) == (2, 5.0, None)
+
+
+def test_a_command_with_a_history_of_its_own_needs_no_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    assert load_settings(CLIENT, defaults={"EXPORTER_HISTORY": ":memory:"}).history_path is None
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

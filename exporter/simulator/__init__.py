@@ -14,6 +14,8 @@ from exporter.simulator.oauth import Client
 from exporter.simulator.options import org_from_options
 from exporter.simulator.org import OrgConfig, SimulatedOrg
 from exporter.simulator.outcomes import Lateness
+from exporter.simulator.replay import Replay
+from exporter.simulator.replay_file import ReplayError
 from exporter.simulator.server import serve
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "Lateness",
     "OrgConfig",
     "Queue",
+    "Replay",
+    "ReplayError",
     "SimulatedOrg",
     "org_from_options",
     "serve",

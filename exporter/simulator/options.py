@@ -10,15 +10,18 @@ from datetime import datetime
 from pathlib import Path
 
 from exporter.simulator.incidents import demo_incidents
-from exporter.simulator.org import OrgConfig, SimulatedOrg
+from exporter.simulator.org import Clock, OrgConfig, SimulatedOrg, system_clock
+from exporter.simulator.replay import Replay
 
 #: Incidents choose among the first queues: all kinds of names and sizes are there.
 _INCIDENT_QUEUES = 16
 
 
-def org_from_options(queues: int, seed: int, replay: Path | None, now: datetime) -> SimulatedOrg:
-    """The org of one run of the demo, started at `now`."""
+def org_from_options(
+    queues: int, seed: int, replay: Path | None, now: datetime, clock: Clock = system_clock
+) -> SimulatedOrg:
+    """The org of one run of the demo, started at `now`; `ReplayError` where the file cannot be replayed."""
     if replay is not None:
-        raise NotImplementedError
+        return SimulatedOrg(OrgConfig(seed=seed, replay=Replay.from_csv(replay)), clock)
     incidents = demo_incidents(seed, now, range(min(queues, _INCIDENT_QUEUES)))
-    return SimulatedOrg(OrgConfig(queues=queues, seed=seed, incidents=incidents))
+    return SimulatedOrg(OrgConfig(queues=queues, seed=seed, incidents=incidents), clock)

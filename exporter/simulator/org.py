@@ -24,6 +24,7 @@ from exporter.simulator.incidents import Incident
 from exporter.simulator.limits import RateLimit
 from exporter.simulator.oauth import ALL_PERMISSIONS, Client, TokenOffice
 from exporter.simulator.outcomes import ON_TIME, Lateness
+from exporter.simulator.replay import Replay, ReplayTraffic
 from exporter.simulator.request_log import LoggedRequest, most_in_any_minute
 from exporter.simulator.streams import table_of
 from exporter.simulator.tally import ContactSource
@@ -49,6 +50,7 @@ class OrgConfig:
     requests_per_minute: int = 300
     incidents: tuple[Incident, ...] = ()
     lateness: Lateness = ON_TIME
+    replay: Replay | None = None  # then queues, incidents and lateness play no part
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,21 @@ class SimulatedOrg:
         self.faults = Faults(self.config.seed)
         self.requests: list[LoggedRequest] = []
         self._incidents = self.config.incidents
-        self.view = self._view(tuple(queues(self.config.queues, self.config.seed)), frozenset())
+        self.replay = None if self.config.replay is None else self.config.replay.anchored(clock())
+        self.view = self._view(self._first_queues(), frozenset())
+
+    def _first_queues(self) -> list[Queue]:
+        if self.replay is not None:
+            return self.replay.queues(self.divisions[0])
+        return queues(self.config.queues, self.config.seed)
 
     def _view(self, known: Sequence[Queue], removed: frozenset[str]) -> View:
         table = table_of(known, self.config.seed)
-        source = Traffic(table, self._incidents, self.config.lateness)
+        source: ContactSource
+        if self.replay is not None:
+            source = ReplayTraffic(table, self.replay)
+        else:
+            source = Traffic(table, self._incidents, self.config.lateness)
         return View(source, tuple(known), removed, Selector(table))
 
     # Queues

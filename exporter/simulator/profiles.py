@@ -79,6 +79,12 @@ PROFILES: dict[str, MediaProfile] = {
     ),
 }  # fmt: skip
 
+
+def profile_of(media_type: str) -> MediaProfile:
+    """The profile of a media type; of voice where nobody foresaw it."""
+    return PROFILES.get(media_type, PROFILES[VOICE])
+
+
 #: Local hours at the middle of each quarter hour of a day.
 _HOURS: NDArray[np.float64] = (np.arange(CELLS_A_DAY, dtype=np.float64) + 0.5) / 4.0
 

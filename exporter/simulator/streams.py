@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.simulator.directory import Queue
-from exporter.simulator.profiles import CALLBACK, CHAT, COBROWSE, EMAIL, MESSAGE, PROFILES, VOICE
+from exporter.simulator.profiles import CALLBACK, CHAT, COBROWSE, EMAIL, MESSAGE, VOICE, profile_of
 from exporter.simulator.randomness import Keys, key_of
 
 #: Streams generated together: large enough for NumPy, small enough that one busy hour stays within some megabytes.
 CHUNK_STREAMS = 256
+#: Those that are foreseen; a queue may have others.
 MEDIA_TYPES = (VOICE, CALLBACK, CHAT, EMAIL, MESSAGE, COBROWSE)
 
 Ints = NDArray[np.int64]
@@ -61,10 +62,12 @@ def table_of(queues: Sequence[Queue], seed: int) -> StreamTable:
         media_types=tuple(media for _, _, media in pairs),
         queues=np.array([index for index, _, _ in pairs], dtype=np.int64),
         keys=np.array([key_of(seed, queue.id, media) for _, queue, media in pairs], dtype=np.uint64),
-        peak_per_cell=np.array([queue.peak_per_hour / 4.0 * PROFILES[media].volume_ratio for _, queue, media in pairs]),
+        peak_per_cell=np.array(
+            [queue.peak_per_hour / 4.0 * profile_of(media).volume_ratio for _, queue, media in pairs]
+        ),
         day_shapes=np.array([queue.day_shape for _, queue, _ in pairs], dtype=np.int64),
         offset_cells=np.array([queue.utc_offset_hours * 4 for _, queue, _ in pairs], dtype=np.int64),
-        abandon_ratios=np.array([queue.abandon_ratio * PROFILES[media].abandons for _, queue, media in pairs]),
+        abandon_ratios=np.array([queue.abandon_ratio * profile_of(media).abandons for _, queue, media in pairs]),
         volatilities=np.array([queue.volatility for _, queue, _ in pairs]),
         sla_ms=np.array([milliseconds for _, milliseconds in levels], dtype=np.int64),
         sla_targets=np.array([target for target, _ in levels]),
@@ -77,11 +80,12 @@ def chunks_of(table: StreamTable) -> tuple[Chunk, ...]:
 
 def _chunks(table: StreamTable) -> Iterator[Chunk]:
     media_types = np.array(table.media_types, dtype=object)
-    for media in MEDIA_TYPES:
+    for media in (*MEDIA_TYPES, *sorted(set(table.media_types) - set(MEDIA_TYPES))):
         members = np.flatnonzero(media_types == media)
         for start in range(0, len(members), CHUNK_STREAMS):
             yield Chunk(media, members[start : start + CHUNK_STREAMS])
 
 
 def _default_level(media: str) -> tuple[float, int]:
-    return PROFILES[media].sla_target, PROFILES[media].sla_ms
+    profile = profile_of(media)
+    return profile.sla_target, profile.sla_ms

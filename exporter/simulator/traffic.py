@@ -17,7 +17,7 @@ from exporter.simulator.arrivals import quarters_of
 from exporter.simulator.contacts import Contacts
 from exporter.simulator.incidents import Incident
 from exporter.simulator.outcomes import ON_TIME, Draft, Lateness
-from exporter.simulator.profiles import CELL_MS, CELLS_A_DAY, PROFILES
+from exporter.simulator.profiles import CELL_MS, CELLS_A_DAY, profile_of
 from exporter.simulator.streams import Chunk, Ints, StreamTable, chunks_of
 
 #: Contacts kept ready, over all slabs: some 150 MB at the most.
@@ -42,7 +42,7 @@ class Traffic:
         """Everything that may have a stamp in [start_ms, end_ms), in slabs; also much that has not."""
         chunk = self.chunks[chunk_index]
         cells = max(1, min(CELLS_A_DAY // 2, _CELLS_PER_SLAB // len(chunk.streams)))
-        first = (start_ms - PROFILES[chunk.media_type].lookback_ms) // (cells * CELL_MS)
+        first = (start_ms - profile_of(chunk.media_type).lookback_ms) // (cells * CELL_MS)
         last = (end_ms - 1) // (cells * CELL_MS)
         for slab in range(first, last + 1):
             yield self._slab(chunk_index, slab, cells)
@@ -70,7 +70,7 @@ class Traffic:
             self._cached -= len(self._slabs.popitem(last=False)[1])
 
     def _make(self, chunk: Chunk, cells: Ints) -> Contacts:
-        draft = Draft.of(self.table, PROFILES[chunk.media_type], quarters_of(self.table, chunk.streams, cells))
+        draft = Draft.of(self.table, profile_of(chunk.media_type), quarters_of(self.table, chunk.streams, cells))
         for incident in self._incidents:
             draft.strike(incident, self.table)
         return draft.finish(self._lateness)

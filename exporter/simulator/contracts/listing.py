@@ -16,7 +16,7 @@ from multidict import MultiMapping
 
 from exporter.simulator.api_errors import bad_request, invalid_value
 from exporter.simulator.directory import Division, Queue
-from exporter.simulator.profiles import CALLBACK, CHAT, EMAIL, MESSAGE, PROFILES, VOICE
+from exporter.simulator.profiles import CALLBACK, CHAT, EMAIL, MESSAGE, VOICE, profile_of
 
 #: What Genesys' own tools ask for at the most; the real limit is not documented.
 MOST_PAGE_SIZE = 500
@@ -59,7 +59,7 @@ def queue_entity(queue: Queue) -> dict[str, Any]:
 
 
 def _media_setting(queue: Queue, media: str) -> dict[str, Any]:
-    profile = PROFILES[media]
+    profile = profile_of(media)
     target, milliseconds = queue.service_levels.get(media, (profile.sla_target, profile.sla_ms))
     return {"alertingTimeoutSeconds": 8, "serviceLevel": {"percentage": target, "durationMs": milliseconds}}
 

@@ -22,6 +22,6 @@ def org_from_options(
 ) -> SimulatedOrg:
     """The org of one run of the demo, started at `now`; `ReplayError` where the file cannot be replayed."""
     if replay is not None:
-        return SimulatedOrg(OrgConfig(seed=seed, replay=Replay.from_csv(replay)), clock)
+        return SimulatedOrg(OrgConfig(seed=seed, replay=Replay.from_csv(replay).anchored(now)), clock)
     incidents = demo_incidents(seed, now, range(min(queues, _INCIDENT_QUEUES)))
     return SimulatedOrg(OrgConfig(queues=queues, seed=seed, incidents=incidents), clock)

@@ -24,7 +24,7 @@ from exporter.simulator.incidents import Incident
 from exporter.simulator.limits import RateLimit
 from exporter.simulator.oauth import ALL_PERMISSIONS, Client, TokenOffice
 from exporter.simulator.outcomes import ON_TIME, Lateness
-from exporter.simulator.replay import Replay, ReplayTraffic
+from exporter.simulator.replay import AnchoredReplay, Replay, ReplayTraffic
 from exporter.simulator.request_log import LoggedRequest, most_in_any_minute
 from exporter.simulator.streams import table_of
 from exporter.simulator.tally import ContactSource
@@ -50,7 +50,11 @@ class OrgConfig:
     requests_per_minute: int = 300
     incidents: tuple[Incident, ...] = ()
     lateness: Lateness = ON_TIME
-    replay: Replay | None = None  # then queues, incidents and lateness play no part
+    replay: Replay | AnchoredReplay | None = None  # then queues, incidents and lateness play no part
+
+
+def _anchored(replay: Replay | AnchoredReplay | None, clock: Clock) -> AnchoredReplay | None:
+    return replay.anchored(clock()) if isinstance(replay, Replay) else replay
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class SimulatedOrg:
         self.faults = Faults(self.config.seed)
         self.requests: list[LoggedRequest] = []
         self._incidents = self.config.incidents
-        self.replay = None if self.config.replay is None else self.config.replay.anchored(clock())
+        self.replay = _anchored(self.config.replay, clock)
         self.view = self._view(self._first_queues(), frozenset())
 
     def _first_queues(self) -> list[Queue]:

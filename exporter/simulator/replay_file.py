@@ -1,8 +1,8 @@
 """Reading a CSV of past buckets for replay.
 
 In: a file with the columns `queue,t,offered,abandoned,sla_breach` (t = epoch seconds of the bucket's start), or those
-of the exporter's own /export.csv. Out: `PastBuckets`, columns sorted by time. Every fault of the file is a `ReplayError`
-that names the line and says what to write. Column order does not matter, further columns are ignored.
+of the exporter's own /export.csv. Out: `PastBuckets`, columns sorted by time. Every fault of the file is a
+`ReplayError` that names the line and says what to write. Column order does not matter; further columns are ignored.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ def table_of(queues: Sequence[Queue], seed: int) -> StreamTable:
         media_types=tuple(media for _, _, media in pairs),
         queues=np.array([index for index, _, _ in pairs], dtype=np.int64),
         keys=np.array([key_of(seed, queue.id, media) for _, queue, media in pairs], dtype=np.uint64),
-        peak_per_cell=np.array(
-            [queue.peak_per_hour / 4.0 * profile_of(media).volume_ratio for _, queue, media in pairs]
-        ),
+        peak_per_cell=np.array([_peak_per_cell(queue, media) for _, queue, media in pairs]),
         day_shapes=np.array([queue.day_shape for _, queue, _ in pairs], dtype=np.int64),
         offset_cells=np.array([queue.utc_offset_hours * 4 for _, queue, _ in pairs], dtype=np.int64),
         abandon_ratios=np.array([queue.abandon_ratio * profile_of(media).abandons for _, queue, media in pairs]),
@@ -84,6 +82,10 @@ def _chunks(table: StreamTable) -> Iterator[Chunk]:
         members = np.flatnonzero(media_types == media)
         for start in range(0, len(members), CHUNK_STREAMS):
             yield Chunk(media, members[start : start + CHUNK_STREAMS])
+
+
+def _peak_per_cell(queue: Queue, media: str) -> float:
+    return queue.peak_per_hour / 4.0 * profile_of(media).volume_ratio
 
 
 def _default_level(media: str) -> tuple[float, int]:

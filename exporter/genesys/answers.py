@@ -8,9 +8,10 @@ carry the service's `code` and `contextId`, which its support asks for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import msgspec
 
@@ -19,27 +20,30 @@ from exporter.errors import AuthError, GenesysError, QueryError, RateLimited, Sc
 #: Worth another try: the official resiliency example retries 429, 502, 503 and 504; 408 and 500 say the same thing.
 TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
 
-_PERMISSION = re.compile(r"\b\w+:\w+:\w+\b")
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
+#: Letters first, so that a time of day is none.
+_PERMISSION = re.compile(r"\b[A-Za-z]\w*:[A-Za-z]\w*:[A-Za-z]\w*\b")
+#: Half surrogate pairs cannot be written as UTF-8; separators of lines and changes of direction would deceive a reader.
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\uffff]+")
 _MESSAGE_LENGTH = 300
-
-
-class ErrorBody(msgspec.Struct):
-    """What either kind of error body may hold."""
-
-    message: str | None = None
-    code: str | None = None
-    contextId: str | None = None  # noqa: N815 - the vendor's name
-    error: str | None = None
-    description: str | None = None
-    error_description: str | None = None
+#: A year: whoever asks for more says no more by it.
+_LONGEST_SECONDS = 31_536_000.0
 
 
 def error_of(
-    endpoint: str, status: int, headers: Mapping[str, str], body: bytes, *, permission: str | None, now: datetime
+    endpoint: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    permission: str | None,
+    now: datetime,
+    scrub: Callable[[str], str] = str,
 ) -> GenesysError:
-    """The error that an answer other than 2xx stands for; `permission` is the one the endpoint is known to need."""
-    text = f"{endpoint}: {_explain(status, headers, body)}"
+    """The error that an answer other than 2xx stands for.
+
+    `permission` is the one the endpoint is known to need; `scrub` takes secrets out of what the service said.
+    """
+    text = f"{endpoint}: {_explain(status, headers, body, scrub)}"
     if status == 401 or (status == 400 and endpoint == "token"):
         return AuthError(text)
     if status == 403:
@@ -62,11 +66,11 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     """Seconds from a `Retry-After` header, a number or an HTTP date; None where it is absent or unreadable."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    if re.fullmatch(r"\s*[0-9]+\s*", value):
+        return min(float(value), _LONGEST_SECONDS)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
 
@@ -77,18 +81,24 @@ def printable(text: str) -> str:
     return line if len(line) <= _MESSAGE_LENGTH else line[:_MESSAGE_LENGTH] + "…"
 
 
-def _explain(status: int, headers: Mapping[str, str], body: bytes) -> str:
+def _explain(status: int, headers: Mapping[str, str], body: bytes, scrub: Callable[[str], str]) -> str:
     try:
-        told = msgspec.json.decode(body, type=ErrorBody)
+        told = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return f"HTTP {status}{_correlation(headers, None)}"
-    words = told.message or told.error_description or told.description or ""
-    code = told.code or told.error
-    named = f" {printable(code)}" if code else ""
-    said = f": {printable(words)}" if words else ""
-    return f"HTTP {status}{named}{said}{_correlation(headers, told.contextId)}"
+        told = {}
+    code, words, handle = (
+        printable(scrub(text))
+        for text in (
+            _first(told, "code", "error"),
+            _first(told, "message", "error_description", "description"),
+            _first(told, "contextId") or headers.get("ININ-Correlation-Id", ""),
+        )
+    )
+    parts = (f" {code}" if code else "", f": {words}" if words else "", f" (contextId {handle})" if handle else "")
+    return f"HTTP {status}{''.join(parts)}"
 
 
-def _correlation(headers: Mapping[str, str], context_id: str | None) -> str:
-    handle = context_id or headers.get("ININ-Correlation-Id")
-    return f" (contextId {printable(handle)})" if handle else ""
+def _first(told: Mapping[str, Any], *names: str) -> str:
+    """The first of these fields that says something; gateways also write numbers as codes."""
+    values = (told.get(name) for name in names)
+    return next((str(value) for value in values if value and isinstance(value, str | int)), "")

@@ -7,11 +7,11 @@ A `Call` and a deadline come in, the body of a 2xx answer goes out; everything e
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import aiohttp
 import backoff
@@ -54,10 +54,10 @@ class Call:
     def authorised(self, value: str, *secrets: str) -> Call:
         return replace(self, headers={**self.headers, "Authorization": value}, secrets=secrets)
 
-    def scrub(self, body: bytes) -> bytes:
-        for secret in self.secrets:
-            body = body.replace(secret.encode(), b"***")
-        return body
+    def scrub(self, text: str) -> str:
+        for secret in filter(None, self.secrets):
+            text = text.replace(secret, "***")
+        return text
 
 
 class Transport:
@@ -87,37 +87,41 @@ class Transport:
 
         def hopeless(error: Exception) -> bool:
             asked = getattr(error, "retry_after_seconds", None) or 0.0
-            late = self._clock.monotonic() + asked >= deadline
-            return not getattr(error, "transient", False) or late or asked > RETRY_AFTER_CAP_SECONDS
+            return not getattr(error, "transient", False) or asked > RETRY_AFTER_CAP_SECONDS
 
-        def tell(details: Mapping[str, object]) -> None:
-            error, wait = details["exception"], details["wait"]
-            assert isinstance(error, GenesysError)  # noqa: S101 - narrows the library's untyped details
-            assert isinstance(wait, float | int)  # noqa: S101
+        async def pause(details: Mapping[str, Any]) -> None:
+            error: GenesysError = details["exception"]
+            wait = self._wait_seconds(error, details["tries"])
+            if self._clock.monotonic() + wait >= deadline:
+                raise error
             self._hook(ApiRetried(call.endpoint, error.reason, wait))
             log.debug("%s; next try in %.1f s", error, wait)
+            await self._clock.sleep(wait)
 
         attempt = backoff.on_exception(
-            self._waits,
+            backoff.constant,
             GenesysError,
+            interval=0,  # the library would wait by the machine's clock: `pause` waits by ours
             max_tries=MAX_TRIES,
-            max_time=max(0.0, deadline - self._clock.monotonic()),
             jitter=None,
             giveup=hopeless,
-            on_backoff=tell,
+            on_backoff=pause,
             logger=None,
         )(self._attempt)
         return await attempt(call, deadline)
 
-    def _waits(self) -> Generator[float, GenesysError, None]:
-        """Seconds before each next try: what the service asks for, else full jitter over an exponential."""
-        error = yield 0.0
-        for tries in itertools.count():
-            asked = getattr(error, "retry_after_seconds", None)
-            error = yield asked if asked is not None else backoff.full_jitter(self._first_wait_seconds * 2**tries)
+    def _wait_seconds(self, error: GenesysError, tries: int) -> float:
+        """Seconds before the next try: what the service asks for, else full jitter over an exponential."""
+        asked: float | None = getattr(error, "retry_after_seconds", None)
+        return asked or backoff.full_jitter(self._first_wait_seconds * 2 ** (tries - 1))
 
     async def _attempt(self, call: Call, deadline: float) -> bytes:
-        await self._gate.enter(deadline, background=call.background)
+        if self._clock.monotonic() >= deadline:
+            raise Unavailable(f"{call.endpoint}: no time is left for it")
+        async with self._gate.passage(deadline, background=call.background):
+            return await self._exchange(call, deadline)
+
+    async def _exchange(self, call: Call, deadline: float) -> bytes:
         started = self._clock.monotonic()
         code = "error"
         try:
@@ -125,13 +129,10 @@ class Transport:
                 call.method,
                 call.url,
                 data=call.body,
-                headers={
-                    "Accept": "application/json",
-                    "User-Agent": f"genesys-cloud-exporter/{__version__}",
-                    **call.headers,
-                },
+                headers={"Accept": "application/json", "User-Agent": f"genesys-cloud-exporter/{__version__}"},
                 timeout=aiohttp.ClientTimeout(total=max(0.05, min(CALL_TIMEOUT_SECONDS, deadline - started))),
                 allow_redirects=False,
+                middlewares=(_as_it_is(call.headers),),
             ) as answer:
                 body = await _read(call.endpoint, answer)
                 code = str(answer.status)
@@ -144,17 +145,18 @@ class Transport:
             self._hook(ApiCalled(call.endpoint, code, self._clock.monotonic() - started))
 
     def _accept(self, call: Call, answer: aiohttp.ClientResponse, body: bytes) -> None:
-        correlation = answer.headers.get("ININ-Correlation-Id", "-")
-        log.debug("%s %s %s, correlation id %s", call.method, call.endpoint, answer.status, printable(correlation))
+        correlation = printable(call.scrub(answer.headers.get("ININ-Correlation-Id", "-")))
+        log.debug("%s %s %s, correlation id %s", call.method, call.endpoint, answer.status, correlation)
         if 200 <= answer.status < 300:
             return
         error = error_of(
             call.endpoint,
             answer.status,
             answer.headers,
-            call.scrub(body),
+            body,
             permission=call.permission,
             now=self._clock.now(),
+            scrub=call.scrub,
         )
         if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
             self._gate.close_for(min(error.retry_after_seconds, RETRY_AFTER_CAP_SECONDS))
@@ -164,15 +166,33 @@ class Transport:
         """Publish the service's own count; when the minute is used up, wait for the next one."""
         try:
             allowed = float(headers["inin-ratelimit-allowed"])
-            remaining = max(0.0, allowed - float(headers["inin-ratelimit-count"]))
+            used = float(headers["inin-ratelimit-count"])
             reset_seconds = float(headers.get("inin-ratelimit-reset", "60"))
         except (KeyError, ValueError):
             return
-        if not (0 <= allowed < 1e9 and remaining < 1e9):
+        if not (1 <= allowed < 1e9 and 0 <= used < 1e9):
             return
+        remaining = max(0.0, allowed - used)
         self._hook(RateLimitSeen(allowed, remaining))
         if remaining <= 0 and 0 < reset_seconds <= 60:
             self._gate.close_for(reset_seconds)
+
+
+def _as_it_is(headers: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
+    """Keeps aiohttp from two favours: repeating a GET on a broken kept connection by itself, past the pacing gate,
+    and refusing our Authorization because a ~/.netrc knows the host too.
+    """
+    sent = False
+
+    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal sent
+        if sent:
+            raise aiohttp.ServerDisconnectedError
+        sent = True
+        request.headers.update(headers)
+        return await handler(request)
+
+    return send
 
 
 async def _read(endpoint: str, answer: aiohttp.ClientResponse) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import pytest
 from aioresponses import aioresponses as AioResponses  # noqa: N812 (a class that its authors spell in small letters)
 
 from exporter.settings import Settings, load_settings
+from exporter.simulator import OrgConfig, SimulatedOrg, serve
 
 #: Programs that some tests start, and Debian's packages that bring them.
 SERVER_PACKAGES = {
@@ -86,6 +89,33 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
         return load_settings(given | variables)
 
     return make
+
+
+@dataclass(frozen=True)
+class OrgAtWork:
+    """A simulated org that answers at `url`, in the time of the test's clock."""
+
+    org: SimulatedOrg
+    url: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings of an exporter that polls it."""
+        client = self.org.client
+        credentials = {"GENESYS_CLIENT_ID": client.id, "GENESYS_CLIENT_SECRET": client.secret}
+        return credentials | {"GENESYS_LOGIN_URL": self.url, "GENESYS_API_URL": self.url}
+
+
+@pytest.fixture
+async def start_org(clock: FakeClock) -> AsyncIterator[Callable[[OrgConfig], Awaitable[OrgAtWork]]]:
+    """Starts simulated orgs on free ports: `await start_org(OrgConfig(queues=5))`; the test's end stops them."""
+    async with AsyncExitStack() as running:
+
+        async def start(config: OrgConfig) -> OrgAtWork:
+            org = SimulatedOrg(config, clock=clock.now)
+            return OrgAtWork(org, await running.enter_async_context(serve(org)))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

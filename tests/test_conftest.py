@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
 from aioresponses import aioresponses as AioResponses  # noqa: N812
 
-from tests.conftest import FakeClock
+from exporter.settings import Settings
+from exporter.simulator import OrgConfig
+from tests.conftest import FakeClock, OrgAtWork
 
 
 async def test_sleepers_wake_in_the_order_of_their_deadlines(clock: FakeClock) -> None:
@@ -37,3 +40,15 @@ async def test_a_refused_connection_can_be_mocked_on_this_aiohttp(mocked_http: A
             assert await answer.json() == {"ok": True}
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get("https://api.example.test/b")
+
+
+async def test_a_simulated_org_takes_the_credentials_of_its_settings(
+    start_org: Callable[[OrgConfig], Awaitable[OrgAtWork]], make_settings: Callable[..., Settings]
+) -> None:
+    at_work = await start_org(OrgConfig(queues=2))
+    made = make_settings(**at_work.variables)
+    async with aiohttp.ClientSession() as session:
+        form = {"grant_type": "client_credentials"}
+        headers = {"Authorization": aiohttp.encode_basic_auth(*made.read_credentials())}
+        async with session.post(f"{made.login_url}/oauth/token", data=form, headers=headers) as answer:
+            assert (answer.status, (await answer.json())["token_type"]) == (200, "bearer")

@@ -1,11 +1,12 @@
 """NumPy columns as text, one `bytes` per value, fast: orjson writes the whole column, a split cuts it.
 
-Shared by the exposition, the JSON and the CSV, so that a value reads the same in all three: the shortest decimal
-that gives the same float64 back; whole numbers without a fraction where the column counts something.
+Shared by the exposition, the JSON and the CSV, so that all three hold the same value: the shortest decimal that
+gives the same float64 back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,33 +18,24 @@ from exporter.models import FloatColumn
 NULL = b"null"
 
 
-def dumped(column: NDArray[Any]) -> list[bytes]:
-    """Each value as JSON writes it; a value that is not finite is `null`."""
+def texts(column: FloatColumn) -> list[bytes]:
+    """Each value as JSON writes it, without a fraction where it is whole; one that is not finite is `null`."""
     inner = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    return inner.split(b",") if inner else []
+    return inner.replace(b".0,", b",").removesuffix(b".0").split(b",") if inner else []
 
 
-def finite_texts(column: FloatColumn, *, integral: bool) -> list[bytes]:
-    """Each value of a column in which all are finite; integers only where every value is one that int64 can hold."""
-    if integral:
-        with np.errstate(invalid="ignore"):
-            whole = column.astype(np.int64)
-        if np.array_equal(whole, column):
-            return dumped(whole)
-    return dumped(column)
+def grouped(columns: Sequence[NDArray[Any]], *, counts: bool = False) -> list[bytes]:
+    """Neighbouring CSV columns of one type: each row's values as one text with commas, which saves half the work.
 
-
-def texts(column: FloatColumn, *, integral: bool, missing: bytes = NULL) -> list[bytes]:
-    """Each value, `missing` where there is none."""
-    absent = np.flatnonzero(~np.isfinite(column))
-    if absent.size == 0:
-        return finite_texts(column, integral=integral)
-    filled = column.copy()
-    filled[absent] = 0.0
-    out = finite_texts(filled, integral=integral)
-    for index in absent.tolist():
-        out[index] = missing
-    return out
+    A value that is not finite is empty. `counts`: whole numbers lose their fraction also where the columns are floats.
+    """
+    matrix = np.column_stack(columns)
+    inner = orjson.dumps(matrix, option=orjson.OPT_SERIALIZE_NUMPY)[2:-1]
+    if counts and matrix.dtype.kind == "f":
+        inner = inner.replace(b".0,", b",").replace(b".0]", b"]")
+    if NULL in inner:
+        inner = inner.replace(NULL, b"")
+    return inner[:-1].split(b"],[") if len(matrix) else []
 
 
 def percent(ratio: FloatColumn) -> FloatColumn:

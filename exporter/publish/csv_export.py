@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, HistoryBucket, Window
-from exporter.publish.cells import doubled, percent, texts
+from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, HistoryBucket, IntColumn, Rows, Window
+from exporter.publish.cells import doubled, grouped, percent
 from exporter.publish.filters import ALL, Index, RowFilter, anomalies_of, any_flag
 from exporter.publish.kept import KeptTexts, Key
-from exporter.publish.sheets import slices, taken
+from exporter.publish.sheets import SLICE_ROWS, filled, taken
 from exporter.publish.shown import SUCCESS, Shown
 from exporter.publish.times import interval
 
@@ -45,6 +45,8 @@ BOM = b"\xef\xbb\xbf"
 
 #: Small buckets are put together to chunks of this size, so that each is worth a write.
 CHUNK_BYTES = 256 * 1024
+
+_WINDOW = ("offered", "abandonment_ratio", "sla_breach_ratio", "answered", "abandoned", "sla_breached", "sla_contacts")
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 _QUOTED = re.compile(r'[",\r\n]')
@@ -71,104 +73,86 @@ def _row_prefix(key: Key) -> bytes:
     return doubled(b",".join(map(cell, key)))
 
 
-@dataclass(frozen=True, slots=True)
 class _Sheet:
-    """The rows of one interval, before they are text: the ten number columns' sources, NaN = no value."""
+    """The rows of one interval before they are text: columns by name, all NaN where one is absent."""
 
-    columns: Mapping[str, FloatColumn]
-    z: Mapping[str, FloatColumn]
-    anomalies: Mapping[str, FloatColumn]
-    rows: int
+    def __init__(
+        self,
+        rows: int,
+        columns: Mapping[str, NDArray[Any]],
+        z: Mapping[str, FloatColumn],
+        anomalies: Mapping[str, FloatColumn],
+    ) -> None:
+        self._nothing = np.full(rows, np.nan)
+        self._columns = columns
+        self._z = z
+        self.flagged = any_flag(anomalies.values(), rows)
+        scored = np.zeros(rows, dtype=np.intp)
+        for anomaly in anomalies.values():
+            scored |= np.isfinite(anomaly)
+        self._flags = scored + self.flagged
 
     def cells(self, index: Index) -> list[list[bytes]]:
-        """Text of every number column in the order of COLUMNS."""
+        """The texts between timeInterval and the end of the line, in the order of COLUMNS."""
+
+        def at(name: str) -> NDArray[Any]:
+            return self._columns.get(name, self._nothing)[index]
+
         return [
-            self._column("offered", index),
-            self._column("abandonment_ratio", index, rate=True),
-            self._column("sla_breach_ratio", index, rate=True),
-            self._column("answered", index),
-            self._column("abandoned", index),
-            self._column("sla_breached", index),
-            self._z(ABANDONMENT, index),
-            self._z(SLA_BREACH, index),
-            self._flags(index),
-            self._column("sla_contacts", index),
+            grouped([at("offered")], counts=True),
+            grouped([percent(at("abandonment_ratio")), percent(at("sla_breach_ratio"))]),
+            grouped([at("answered"), at("abandoned"), at("sla_breached")], counts=True),
+            grouped([self._z.get(metric, self._nothing)[index] for metric in (ABANDONMENT, SLA_BREACH)]),
+            _FLAG_TEXTS[self._flags[index]].tolist(),
+            grouped([at("sla_contacts")], counts=True),
         ]
-
-    @property
-    def flagged(self) -> NDArray[np.bool_]:
-        return any_flag(self.anomalies.values(), self.rows)
-
-    def _column(self, name: str, index: Index, *, rate: bool = False) -> list[bytes]:
-        column = self.columns.get(name)
-        if column is None:
-            return [b""] * len(index)
-        return texts(percent(column[index]) if rate else column[index], integral=not rate, missing=b"")
-
-    def _z(self, metric: str, index: Index) -> list[bytes]:
-        z = self.z.get(metric)
-        return [b""] * len(index) if z is None else texts(z[index], integral=False, missing=b"")
-
-    def _flags(self, index: Index) -> list[bytes]:
-        """`true` if any metric is flagged, `false` if any was scored, else empty."""
-        scored = np.zeros(self.rows, dtype=np.intp)
-        for anomaly in self.anomalies.values():
-            scored |= np.isfinite(anomaly)
-        texts_of_flags: list[bytes] = _FLAG_TEXTS[(scored + self.flagged)[index]].tolist()
-        return texts_of_flags
 
 
 def _window_sheet(shown: Shown) -> _Sheet:
-    names = (
-        "offered",
-        "abandonment_ratio",
-        "sla_breach_ratio",
-        "answered",
-        "abandoned",
-        "sla_breached",
-        "sla_contacts",
-    )
     z = {metric: shown.z(metric) for metric in (ABANDONMENT, SLA_BREACH)}
-    return _Sheet({name: shown.column(name) for name in names}, z, anomalies_of(shown.scores), shown.rows)
+    return _Sheet(shown.rows, {name: shown.column(name) for name in _WINDOW}, z, anomalies_of(shown.scores))
 
 
 def _bucket_sheet(closed: HistoryBucket) -> _Sheet:
     """Ratios have no value without contacts; where the contract has no service level of its own, all offered count."""
-    columns = {name: counts.astype(np.float64) for name, counts in closed.counts.items()}
-    offered = columns["offered"]
-    columns["abandonment_ratio"] = _ratio(columns["abandoned"], offered)
-    columns["sla_breach_ratio"] = _ratio(columns["sla_breached"], columns.get("sla_contacts", offered))
-    return _Sheet(columns, closed.z, closed.anomaly, len(closed.rows.keys))
+    counts = closed.counts
+    service_level = counts.get("sla_contacts", counts["offered"])
+    ratios = {
+        "abandonment_ratio": _ratio(counts["abandoned"], counts["offered"]),
+        "sla_breach_ratio": _ratio(counts["sla_breached"], service_level),
+    }
+    return _Sheet(len(closed.rows.keys), {**counts, **ratios}, closed.z, closed.anomaly)
 
 
-def _ratio(part: FloatColumn, whole: FloatColumn) -> FloatColumn:
+def _ratio(part: IntColumn, whole: IntColumn) -> FloatColumn:
     ratio = np.full(len(whole), np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio
 
 
 class CsvWriter:
-    """Writes both exports; keeps the rows' text cells from one snapshot to the next."""
+    """Writes the current window; keeps the rows' text cells from one snapshot to the next."""
 
     def __init__(self) -> None:
         self._prefixes = KeptTexts(_row_prefix)
 
     def window(self, shown: Shown, rows: RowFilter = ALL, *, bom: bool = False) -> bytes:
-        """The current window; a header alone where it is withdrawn."""
-        start = BOM + HEADER if bom else HEADER
+        """The whole file; a header alone where the window is withdrawn."""
+        parts = [BOM + HEADER if bom else HEADER]
         window = shown.snapshot.window
-        if shown.status != SUCCESS or window is None:
-            return start
-        content = _window_sheet(shown)
-        index = rows.select(shown.snapshot.rows, content.flagged)
-        prefixes = taken(self._prefixes.of_rows(shown.snapshot.rows), index)
-        return start + b"".join(_lines(prefixes, interval(window, shown.snapshot.bucket), content.cells(index)))
+        if shown.status == SUCCESS and window is not None:
+            sheet = _window_sheet(shown)
+            index = rows.select(shown.snapshot.rows, sheet.flagged)
+            prefixes = taken(self._prefixes.of_rows(shown.snapshot.rows), index)
+            parts += _lines(prefixes, interval(window, shown.snapshot.bucket), sheet, index)
+        return b"".join(parts)
 
 
 def history_chunks(buckets: Iterable[HistoryBucket], rows: RowFilter = ALL, *, bom: bool = False) -> Iterator[bytes]:
     """The header at once, then chunks of whole lines."""
     yield BOM + HEADER if bom else HEADER
-    pending, size = [], 0
+    pending: list[bytes] = []
+    size = 0
     for lines in _history_lines(buckets, rows):
         pending.append(lines)
         size += len(lines)
@@ -181,21 +165,29 @@ def history_chunks(buckets: Iterable[HistoryBucket], rows: RowFilter = ALL, *, b
 
 def _history_lines(buckets: Iterable[HistoryBucket], rows: RowFilter) -> Iterator[bytes]:
     """Buckets that hold the same Rows object share their text cells and the search for matching rows."""
-    prefixes, by_name = KeptTexts(_row_prefix), replace(rows, anomalous=False)
-    known, matching = None, np.empty(0, dtype=np.intp)
+    kept, by_name = KeptTexts(_row_prefix), replace(rows, anomalous=False)
+    known: Rows | None = None
     for closed in buckets:
-        content = _bucket_sheet(closed)
+        sheet = _bucket_sheet(closed)
         if closed.rows is not known:
-            known, matching = closed.rows, by_name.select(closed.rows, content.flagged)
-        index = matching[content.flagged[matching]] if rows.anomalous else matching
+            known = closed.rows
+            matching = by_name.select(known, sheet.flagged)
+            matching_prefixes = taken(kept.of_rows(known), matching)
+        index, prefixes = matching, matching_prefixes
+        if rows.anomalous:
+            flagged = np.flatnonzero(sheet.flagged[matching])
+            index, prefixes = matching[flagged], taken(matching_prefixes, flagged)
         window = Window.of_epoch(closed.start_seconds, closed.start_seconds + closed.bucket_seconds)
-        when = interval(window, bucket_text(closed.bucket_seconds))
-        yield from _lines(taken(prefixes.of_rows(closed.rows), index), when, content.cells(index))
+        yield from _lines(prefixes, interval(window, bucket_text(closed.bucket_seconds)), sheet, index)
 
 
-def _lines(prefixes: list[bytes], when: str, cells: list[list[bytes]]) -> Iterator[bytes]:
-    tail = b"," + doubled(when.encode()) + b",%b" * len(cells) + b"\r\n"
-    return slices(prefixes, tail, cells, b"")
+def _lines(prefixes: list[bytes], when: str, sheet: _Sheet, index: Index) -> Iterator[bytes]:
+    """Lines of text, a slice of rows at a time."""
+    for start in range(0, len(index), SLICE_ROWS):
+        part = slice(start, start + SLICE_ROWS)
+        cells = sheet.cells(index[part])
+        tail = b"," + doubled(when.encode()) + b",%b" * len(cells) + b"\r\n"
+        yield filled(prefixes[part], tail, cells)
 
 
 def bucket_text(seconds: int) -> str:

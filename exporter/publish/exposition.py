@@ -25,7 +25,7 @@ import numpy as np
 from isal import isal_zlib
 
 from exporter.models import FloatColumn, Scores, Snapshot
-from exporter.publish.cells import doubled, finite_texts
+from exporter.publish.cells import doubled, texts
 from exporter.publish.families import (
     AGENT_LABELS,
     FAMILIES,
@@ -163,7 +163,7 @@ def _sample_lines(family: Family, labels: Sequence[bytes], more: bytes, values: 
     name = family.name.encode()
     end = (more + b"}" if family.labels else b"") + b" %b\n"
     template = name + (end + name).join(labels) + end
-    return template % tuple(finite_texts(values, integral=family.integral)), len(labels)
+    return template % tuple(texts(values)), len(labels)
 
 
 def label_text(name: str, value: str) -> bytes:

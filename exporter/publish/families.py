@@ -29,7 +29,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family. `dataset` None: not withdrawn when data grow stale. `integral`: written without a fraction."""
+    """One metric family. `dataset` None: not withdrawn when data grow stale."""
 
     name: str
     type: str  # as text 0.0.4 says it, but "info" for info metrics
@@ -38,7 +38,6 @@ class Family:
     source: Source = Source.QUEUE
     column: str = ""
     dataset: str | None = WINDOW
-    integral: bool = False
 
 
 #: Columns of Snapshot.columns that no family shows: CSV and JSON need the service level's own denominator.
@@ -50,40 +49,39 @@ INFO_LABELS = ("queue_id", "queue_name", "division")
 ORG_LABELS = ("media_type",)
 
 
-def _queue(name: str, column: str, text: str, dataset: str = WINDOW, *, integral: bool = False) -> Family:
-    return Family(f"genesys_queue_{name}", "gauge", text, ROW_LABELS, Source.QUEUE, column, dataset, integral)
+def _queue(name: str, column: str, text: str, dataset: str = WINDOW) -> Family:
+    return Family(f"genesys_queue_{name}", "gauge", text, ROW_LABELS, Source.QUEUE, column, dataset)
 
 
 def _counter(name: str, column: str, text: str) -> Family:
-    return Family(f"genesys_queue_{name}", "counter", text, ROW_LABELS, Source.QUEUE, column, HISTORY, integral=True)
+    return Family(f"genesys_queue_{name}", "counter", text, ROW_LABELS, Source.QUEUE, column, HISTORY)
 
 
-def _score(name: str, column: str, text: str, *, integral: bool = False) -> Family:
+def _score(name: str, column: str, text: str) -> Family:
     labels = (*ROW_LABELS, "metric")
-    return Family(f"genesys_queue_{name}", "gauge", text, labels, Source.SCORE, column, WINDOW, integral)
+    return Family(f"genesys_queue_{name}", "gauge", text, labels, Source.SCORE, column)
 
 
-def _org_score(name: str, column: str, text: str, *, integral: bool = False) -> Family:
+def _org_score(name: str, column: str, text: str) -> Family:
     labels = (*ORG_LABELS, "metric")
-    return Family(f"genesys_org_{name}", "gauge", text, labels, Source.ORG_SCORE, column, WINDOW, integral)
+    return Family(f"genesys_org_{name}", "gauge", text, labels, Source.ORG_SCORE, column)
 
 
-def _snapshot(name: str, column: str, text: str, *, integral: bool = False) -> Family:
-    return Family(f"genesys_exporter_{name}", "gauge", text, (), Source.SNAPSHOT, column, None, integral)
+def _snapshot(name: str, column: str, text: str) -> Family:
+    return Family(f"genesys_exporter_{name}", "gauge", text, (), Source.SNAPSHOT, column, None)
 
 
 FAMILIES: tuple[Family, ...] = (
-    _snapshot("snapshot_id", "id", "Id of the snapshot that all routes answer from.", integral=True),
+    _snapshot("snapshot_id", "id", "Id of the snapshot that all routes answer from."),
     _snapshot("snapshot_timestamp_seconds", "created", "When the snapshot was built, in seconds since the epoch."),
-    _queue("offered_contacts", "offered", "Contacts offered to the queue in the current window.", integral=True),
-    _queue("answered_contacts", "answered", "Contacts answered in the current window.", integral=True),
-    _queue("abandoned_contacts", "abandoned", "Contacts abandoned in the current window.", integral=True),
-    _queue("flow_out_contacts", "flow_out", "Contacts that left the queue for a flow in the window.", integral=True),
+    _queue("offered_contacts", "offered", "Contacts offered to the queue in the current window."),
+    _queue("answered_contacts", "answered", "Contacts answered in the current window."),
+    _queue("abandoned_contacts", "abandoned", "Contacts abandoned in the current window."),
+    _queue("flow_out_contacts", "flow_out", "Contacts that left the queue for a flow in the window."),
     _queue(
         "sla_breached_contacts",
         "sla_breached",
         "Contacts in the current window that missed the service level.",
-        integral=True,
     ),
     _queue("abandonment_ratio", "abandonment_ratio", "Abandoned by offered contacts in the current window, 0 to 1."),
     _queue("sla_breach_ratio", "sla_breach_ratio", "Share of contacts that missed the service level, 0 to 1."),
@@ -100,7 +98,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _queue("average_wait_seconds", "average_wait_seconds", "Mean time that contacts of the current window waited."),
     _score("zscore", "z", "Deviations of the window's value from the queue's own baseline."),
-    _score("anomaly", "anomaly", "1 where the score is beyond the threshold, else 0.", integral=True),
+    _score("anomaly", "anomaly", "1 where the score is beyond the threshold, else 0."),
     _score("baseline_mean_ratio", "mean", "Expected value by the baseline: a ratio, or contacts for offered_contacts."),
     _score("baseline_stddev_ratio", "stddev", "Standard deviation that the score is counted in, in the mean's unit."),
     _score("baseline_samples", "samples", "Weight of the baseline; for the classic score the buckets with volume."),
@@ -109,9 +107,9 @@ FAMILIES: tuple[Family, ...] = (
     _counter(
         "sla_breached_contacts_total", "sla_breached_total", "Contacts that missed the service level, closed buckets."
     ),
-    _queue("waiting_contacts", "waiting", "Contacts waiting in the queue now.", OBSERVATIONS, integral=True),
-    _queue("interacting_contacts", "interacting", "Contacts with an agent now.", OBSERVATIONS, integral=True),
-    _queue("alerting_contacts", "alerting", "Contacts ringing at an agent now.", OBSERVATIONS, integral=True),
+    _queue("waiting_contacts", "waiting", "Contacts waiting in the queue now.", OBSERVATIONS),
+    _queue("interacting_contacts", "interacting", "Contacts with an agent now.", OBSERVATIONS),
+    _queue("alerting_contacts", "alerting", "Contacts ringing at an agent now.", OBSERVATIONS),
     _queue(
         "oldest_waiting_timestamp_seconds",
         "oldest_waiting_timestamp_seconds",
@@ -125,7 +123,6 @@ FAMILIES: tuple[Family, ...] = (
         AGENT_LABELS,
         Source.AGENTS,
         dataset=OBSERVATIONS,
-        integral=True,
     ),
     Family(
         "genesys_queue_info",
@@ -134,7 +131,6 @@ FAMILIES: tuple[Family, ...] = (
         INFO_LABELS,
         Source.INFO,
         dataset=QUEUES,
-        integral=True,
     ),
     Family(
         "genesys_org_offered_contacts",
@@ -142,12 +138,9 @@ FAMILIES: tuple[Family, ...] = (
         "Contacts offered in the current window, all queues together.",
         ORG_LABELS,
         Source.ORG,
-        integral=True,
     ),
     _org_score("zscore", "z", "Deviations of the organisation's value from its own baseline."),
-    _org_score(
-        "anomaly", "anomaly", "1 where the organisation's score is beyond the threshold, else 0.", integral=True
-    ),
+    _org_score("anomaly", "anomaly", "1 where the organisation's score is beyond the threshold, else 0."),
 )
 
 

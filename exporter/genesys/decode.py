@@ -19,6 +19,9 @@ from exporter.models import ApiHook, EntitiesRejected
 
 T = TypeVar("T")
 
+#: Why rows are left out; the label values of the counter.
+REJECT_REASONS = ("duplicate", "missing_id", "negative", "outside_window", "range", "type")
+
 #: More contacts than this in one bucket of one queue is not a contact centre: it is a broken answer.
 MAX_COUNT = 1e9
 #: The same for a sum of times: the hours of a million contacts that each lasted four months.

@@ -15,6 +15,8 @@ from exporter.simulator.replay import Replay
 
 #: Incidents choose among the first queues: all kinds of names and sizes are there.
 _INCIDENT_QUEUES = 16
+#: A demo may run for weeks: its log must not grow with it.
+_REMEMBERED = 500
 
 
 def org_from_options(
@@ -22,6 +24,9 @@ def org_from_options(
 ) -> SimulatedOrg:
     """The org of one run of the demo, started at `now`; `ReplayError` where the file cannot be replayed."""
     if replay is not None:
-        return SimulatedOrg(OrgConfig(seed=seed, replay=Replay.from_csv(replay).anchored(now)), clock)
+        played = Replay.from_csv(replay).anchored(now)
+        return SimulatedOrg(OrgConfig(seed=seed, replay=played, client_id=f"replayed-{played.shift_seconds}"), clock)
     incidents = demo_incidents(seed, now, range(min(queues, _INCIDENT_QUEUES)))
-    return SimulatedOrg(OrgConfig(queues=queues, seed=seed, incidents=incidents), clock)
+    # Who keeps history by client must not take another simulated org for this one.
+    config = OrgConfig(queues=queues, seed=seed, incidents=incidents, client_id=f"simulated-{seed}-{queues}")
+    return SimulatedOrg(config, clock)

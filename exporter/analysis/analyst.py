@@ -1,0 +1,230 @@
+"""The analyst: what the exporter knows, made into one snapshot per poll.
+
+    readings + history ──▶ rows ──▶ columns ──▶ scores ──▶ Snapshot
+
+Comes in: the latest good reading of every dataset, and closed buckets for history. Goes out: a `Snapshot`, complete and
+never changed afterwards. The model is fitted anew only when history or its span has changed. Everything may block (a
+fit takes long at many queues) and belongs into a worker thread; `snapshot` is called by one thread at a time, the
+rest by any. Asks no API, knows no format, looks at no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from exporter.analysis.baseline import BASELINE_COUNTS
+from exporter.analysis.ceiling import Ceiling, Published
+from exporter.analysis.fitting import Fitted
+from exporter.analysis.history import History, MergeReport
+from exporter.analysis.rows import RowOrder, speaking
+from exporter.analysis.scoring import Method, ScoreOptions
+from exporter.analysis.series import COUNTERS
+from exporter.analysis.snapshot import MediaTypes, observed_columns, service_level_targets, window_columns
+from exporter.models import (
+    WINDOW_COLUMNS,
+    BucketBatch,
+    DatasetState,
+    Directory,
+    FloatColumn,
+    ObservationTable,
+    Queue,
+    QueueTable,
+    Rows,
+    SeriesKey,
+    Snapshot,
+    Window,
+)
+
+#: Old buckets and series are removed this often.
+PRUNE_SECONDS = 3600
+
+#: What makes a row of a window's answer more than an empty line.
+_EVENTS = tuple(name for name in WINDOW_COLUMNS if name != "service_level_target")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowFacts:
+    """What follows from the rows and the directory alone, kept while both stay the same."""
+
+    rows: Rows
+    directory: Directory | None
+    index: Mapping[SeriesKey, int]
+    media: MediaTypes
+    targets: FloatColumn
+
+    @classmethod
+    def of(cls, rows: Rows, directory: Directory | None) -> RowFacts:
+        index = {key: row for row, key in enumerate(rows.keys)}
+        return cls(rows, directory, index, MediaTypes.of(rows.keys), service_level_targets(rows, directory))
+
+
+class Analyst:
+    """Holds history and the model in force; see the module."""
+
+    def __init__(
+        self,
+        history: History,
+        method: Method,
+        options: ScoreOptions,
+        *,
+        contract: str,
+        bucket: str,
+        max_series: int,
+    ) -> None:
+        """`contract` and `bucket` as the user writes them; `max_series` is the ceiling on queue samples."""
+        self.history = history
+        self._method, self._options = method, options
+        self._contract, self._bucket = contract, bucket
+        self._order = RowOrder()
+        self._ceiling = Ceiling(max_series)
+        self._facts = RowFacts.of(self._order.rows, None)
+        self._fitted: Fitted | None = None
+        self._directory: Directory | None = None
+        self._queues: tuple[Queue, ...] = ()
+        self._names = history.names()
+        self._agents = AgentLabels()
+        self._prune_due = float("-inf")
+        self._last_id = 0
+
+    def merge(self, batch: BucketBatch) -> MergeReport:
+        """Takes closed buckets into history."""
+        return self.history.merge(batch)
+
+    def missing(self, since_seconds: int, until_seconds: int) -> Sequence[int]:
+        """Starts of the buckets that history lacks, newest first."""
+        return self.history.missing(since_seconds, until_seconds)
+
+    def complete(self) -> None:
+        """There is nothing more to fetch: from now on the counters are published."""
+        self.history.mark_backfilled()
+
+    def snapshot(
+        self,
+        *,
+        now: datetime,
+        directory: Directory | None,
+        window: QueueTable | None,
+        observations: ObservationTable | None,
+        datasets: Mapping[str, DatasetState],
+    ) -> Snapshot:
+        """All that is known at `now`; a reading that was never had is None."""
+        self._learn_names(directory, window)
+        facts = self._facts_of(self._rows(now, window, observations))
+        columns = self._columns(facts, window, observations)
+        counts = {name: columns[name] for name in BASELINE_COUNTS} if window else {}
+        org = {name: facts.media.sums(column) for name, column in counts.items()}
+        fitted = self._fit(window.window) if window else None
+        scores = fitted.scores(window.window, facts.rows.keys, counts) if window and fitted else None
+        agent_keys, agents = self._agents.of(observations, self._order, self._names)
+        everything = Published(facts.rows, columns, scores, agent_keys, agents, self._queues)
+        shown = self._ceiling.apply(everything, self._contacts)
+        self._tidy(now)
+        return Snapshot(
+            id=self._next_id(now),
+            created=now,
+            contract=self._contract,
+            bucket=self._bucket,
+            window=window.window if window else None,
+            rows=shown.rows,
+            columns=shown.columns,
+            scores=shown.scores,
+            agent_keys=shown.agent_keys,
+            agents=shown.agents,
+            queues=shown.queues,
+            org_media=facts.media.names if window else (),
+            org_offered=org["offered"] if window else np.zeros(0),
+            org_scores=fitted.org_scores(window.window, facts.media.names, org) if window and fitted else None,
+            datasets=dict(datasets),
+            history_buckets=len(fitted.starts) if fitted else self.history.buckets,
+            dropped_series=shown.dropped,
+        )
+
+    def _learn_names(self, directory: Directory | None, window: QueueTable | None) -> None:
+        self._order.follow(directory)
+        if directory is not None and directory is not self._directory:
+            self._directory = directory
+            self._queues = tuple(sorted(directory.queues.values(), key=lambda queue: queue.id))
+            self.history.name_queues({queue.id: queue.name for queue in self._queues})
+        if window is not None and window.names:
+            self._names = {**self._names, **window.names}
+
+    def _rows(self, now: datetime, window: QueueTable | None, observations: ObservationTable | None) -> Rows:
+        active = self.history.active(int(now.timestamp()) - self.history.baseline_seconds)
+        candidates = set(self._order.listed(active))
+        if window is not None:
+            candidates.update(speaking(window.keys, (window.columns[name] for name in _EVENTS)))
+        if observations is not None:
+            candidates.update(speaking(observations.keys, observations.columns.values()))
+        return self._order.update(candidates, self._names)
+
+    def _facts_of(self, rows: Rows) -> RowFacts:
+        if rows is not self._facts.rows or self._directory is not self._facts.directory:
+            self._facts = RowFacts.of(rows, self._directory)
+        return self._facts
+
+    def _columns(
+        self, facts: RowFacts, window: QueueTable | None, observations: ObservationTable | None
+    ) -> dict[str, FloatColumn]:
+        columns: dict[str, FloatColumn] = {}
+        if window is not None:
+            columns |= window_columns(window, facts.index, self._contract, facts.targets)
+        if observations is not None:
+            columns |= observed_columns(observations, facts.index)
+        if self.history.backfilled:
+            counters = self.history.counters(facts.rows.keys)
+            columns |= {f"{name}_total": counters[name].astype(np.float64) for name in COUNTERS}
+        return columns
+
+    def _fit(self, window: Window) -> Fitted:
+        """The model for `window`, fitted anew if it must be."""
+        state = self.history.baseline_state(window.start_seconds, window.end_seconds)
+        if self._fitted is None or self._fitted.state != state:
+            self._fitted = Fitted.of(self.history, self._method, self._options, window)
+        return self._fitted
+
+    def _contacts(self, keys: Sequence[SeriesKey]) -> FloatColumn:
+        return self.history.counters(keys)["offered"].astype(np.float64)
+
+    def _tidy(self, now: datetime) -> None:
+        """Scores the bucket that has just closed, and removes what is too old."""
+        if self._fitted is not None and self.history.backfilled:
+            self._score_closed(self._fitted)
+        if now.timestamp() >= self._prune_due:
+            self._prune_due = now.timestamp() + PRUNE_SECONDS
+            self.history.prune(now)
+
+    def _score_closed(self, fitted: Fitted) -> None:
+        """Keeps the scores of the one bucket that the model in force may judge: the baseline ends before it."""
+        start = fitted.next_start()
+        closed = None if start is None or self.history.is_scored(start) else self.history.closed(start)
+        if start is not None and closed is not None and closed.positions is fitted.positions:
+            scores = fitted.closed_scores(start, closed.counts)
+            self.history.set_scores(fitted.positions, {start: scores})
+
+    def _next_id(self, now: datetime) -> int:
+        self._last_id = max(self._last_id + 1, int(now.timestamp() * 1000))
+        return self._last_id
+
+
+class AgentLabels:
+    """The labels of agent counts; the same tuple while nothing in it changes."""
+
+    def __init__(self) -> None:
+        self._labels: tuple[tuple[str, str, str], ...] = ()
+
+    def of(
+        self, observations: ObservationTable | None, order: RowOrder, names: Mapping[str, str]
+    ) -> tuple[tuple[tuple[str, str, str], ...], FloatColumn]:
+        """Labels and counts of agents, without those of queues that are gone."""
+        if observations is None:
+            return (), np.zeros(0)
+        present = [i for i, (queue_id, _) in enumerate(observations.agent_keys) if order.exists(queue_id)]
+        keys = (observations.agent_keys[i] for i in present)
+        labels = tuple((queue_id, order.queue_name(queue_id, names), status) for queue_id, status in keys)
+        if labels != self._labels:
+            self._labels = labels
+        return self._labels, observations.agents[present]

@@ -1,0 +1,85 @@
+"""One batch of closed buckets on its way into history.
+
+Comes in: a BucketBatch. Goes out: its buckets as packed columns by position, without the series that had no contact
+anywhere in it. Refuses what contradicts itself. Changes nothing but the packed columns it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.analysis.codec import Packed, pack, trim
+from exporter.models import BUCKET_COUNTS, BucketBatch, IntColumn, SeriesKey
+
+#: Counts of one bucket and the positions they belong to.
+Counted = tuple[IntColumn | slice, Mapping[str, NDArray[Any]]]
+
+
+def check(batch: BucketBatch, bucket_seconds: int) -> None:
+    """ValueError where the batch is not made of whole, distinct buckets of this length with counts that can be."""
+    if batch.bucket_seconds != bucket_seconds:
+        raise ValueError(f"buckets of {batch.bucket_seconds} s do not fit a history of {bucket_seconds} s")
+    if np.any(batch.starts % bucket_seconds) or len(np.unique(batch.starts)) != len(batch.starts):
+        raise ValueError("bucket starts must be distinct multiples of the bucket's length")
+    if len(set(batch.keys)) != len(batch.keys):
+        raise ValueError("a series must not occur twice in a batch")
+    shape = (len(batch.starts), len(batch.keys))
+    for name, column in batch.counts.items():
+        if name not in BUCKET_COUNTS or column.shape != shape:
+            raise ValueError(f"column {name} of shape {column.shape} does not belong into a batch of {shape}")
+        if column.size and column.min() < 0:
+            raise ValueError(f"column {name} has negative counts")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Incoming:
+    """A batch of which only the series with a contact are looked at."""
+
+    batch: BucketBatch
+    touched: IntColumn  # their columns in the batch
+    keys: tuple[SeriesKey, ...]
+
+    @classmethod
+    def of(cls, batch: BucketBatch) -> Incoming:
+        """The batch, reduced to what has contacts."""
+        any_contact = np.zeros(len(batch.keys), bool)
+        for column in batch.counts.values():
+            any_contact |= column.any(axis=0)
+        touched = np.flatnonzero(any_contact)
+        return cls(batch, touched, tuple(batch.keys[each] for each in touched.tolist()))
+
+    def counts(self, bucket: int) -> dict[str, IntColumn]:
+        """Counts of the touched series in one bucket, by its place in the batch."""
+        return {name: column[bucket][self.touched] for name, column in self.batch.counts.items()}
+
+    def packed(self, bucket: int, positions: IntColumn, length: int) -> Packed:
+        """The bucket's columns by position; equal counts give equal bytes."""
+        dense = {name: _spread(column, positions, length) for name, column in self.counts(bucket).items()}
+        return pack(trim({name: dense[name] for name in BUCKET_COUNTS if name in dense}))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A bucket that is not as history has it; `counted` is what the counters hold of it already."""
+
+    bucket: int  # its place in the batch
+    start: int
+    packed: Packed
+    digest: int
+    counted: Counted | None
+
+
+def digest(packed: Packed) -> int:
+    """Tells packed buckets apart, within one run of the program."""
+    return hash((packed.layout, packed.length, packed.data))
+
+
+def _spread(column: IntColumn, positions: IntColumn, length: int) -> IntColumn:
+    spread = np.zeros(length, np.int64)
+    spread[positions] = column
+    return spread

@@ -1,0 +1,293 @@
+"""The composition root: makes each part once, joins them, and fixes the order of start and stop.
+
+    history → API client → publisher → web server → poll loop and back-fill; stopped in reverse
+
+This module and `cli` are the only ones that know settings; the wings get plain values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from exporter import __version__
+from exporter.analysis.analyst import Analyst
+from exporter.analysis.history import History
+from exporter.analysis.scoring import ScoreOptions, method
+from exporter.backfill import Backfill
+from exporter.clock import Clock, SystemClock
+from exporter.errors import AuthError, ExporterError, HistoryError, SettingsError
+from exporter.genesys.auth import Credentials, TokenSource
+from exporter.genesys.client import ApiClient
+from exporter.genesys.decode import REJECT_REASONS
+from exporter.genesys.pacing import PacingGate
+from exporter.genesys.selection import Selection
+from exporter.genesys.source import AggregatesSource, CallPlan, Source, SummarySource
+from exporter.genesys.transport import Transport
+from exporter.models import ApiHook, Directory, Snapshot
+from exporter.poller import Poller, Rhythm
+from exporter.publish.publisher import Publisher
+from exporter.publish.self_metrics import SelfMetrics
+from exporter.publish.server import RUNNER_LIMITS, make_app
+from exporter.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: How long requests under way may take to end when the exporter stops.
+DRAIN_SECONDS = 3.0
+#: The service's own limit on one client-credentials token.
+SERVICE_CALLS_PER_MINUTE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The API client's parts that others need to see."""
+
+    api: ApiClient
+    source: Source
+    gate: PacingGate
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An exporter at work: `url` is where it listens, `work` ends only by a failure that polling cannot survive."""
+
+    url: str
+    poller: Poller
+    publisher: Publisher
+    history: History
+    work: asyncio.Task[None]
+
+
+def rhythm_of(settings: Settings) -> Rhythm:
+    return Rhythm(
+        interval_seconds=settings.poll_interval_seconds,
+        bucket_seconds=settings.bucket_seconds,
+        settle_seconds=settings.settle_seconds,
+        stale_after_seconds=settings.stale_after_seconds,
+        baseline_seconds=settings.baseline_days * 86_400,
+    )
+
+
+def check_budget(plan: CallPlan, settings: Settings, queues: int) -> float:
+    """Calls a minute that the configuration needs on average.
+
+    Raises SettingsError, with the numbers, when GENESYS_REQUESTS_PER_MINUTE cannot hold them.
+    """
+    rhythm = rhythm_of(settings)
+    needed = plan.per_minute(rhythm.interval_seconds, rhythm.bucket_seconds, rhythm.directory_seconds)
+    if needed <= settings.requests_per_minute:
+        return needed
+    raise SettingsError([_budget_fault(plan, settings, queues, needed)])
+
+
+def _budget_fault(plan: CallPlan, settings: Settings, queues: int, needed: float) -> str:
+    """What cannot fit, in numbers, and the ways out."""
+    interval, ceiling = settings.poll_interval_seconds, settings.requests_per_minute
+    polled = ", ".join(f"{calls} {endpoint}" for endpoint, calls in plan.per_poll.items() if calls)
+    polls_need = 60 * sum(plan.per_poll.values())
+    room = ceiling - (needed - polls_need / interval)
+    slower = f", or EXPORTER_POLL_INTERVAL={math.ceil(polls_need / room)}" if room > 0 else ""
+    return (
+        f"GENESYS_REQUESTS_PER_MINUTE: {ceiling} cannot hold the {needed:.1f} calls a minute that {queues} queues need"
+        f" ({polled} calls in every poll, every {interval:g} s); write at least {math.ceil(needed * 1.1)}"
+        f" (the service allows {SERVICE_CALLS_PER_MINUTE} for one client){slower}, or select fewer queues"
+    )
+
+
+@asynccontextmanager
+async def open_client(settings: Settings, clock: Clock, hook: ApiHook) -> AsyncIterator[Client]:
+    """The API client of `settings`; calls nothing by itself."""
+    connector = aiohttp.TCPConnector(limit=8, ssl=ssl.create_default_context())
+    async with aiohttp.ClientSession(
+        connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        gate = PacingGate(settings.requests_per_minute, clock, hook)
+        transport = Transport(session, gate, clock, hook)
+        tokens = TokenSource(transport, settings.login_url, _credentials_reader(settings), clock)
+        api = ApiClient(transport, tokens, settings.api_url, hook)
+        kind = SummarySource if settings.contract == "summary" else AggregatesSource
+        source = kind(api, selection_of(settings), settings.bucket, settings.settle_seconds, clock)
+        yield Client(api, source, gate)
+
+
+def selection_of(settings: Settings) -> Selection:
+    return Selection(settings.queue_ids, settings.queue_include, settings.queue_exclude, settings.media_types)
+
+
+def _credentials_reader(settings: Settings) -> Callable[[], Credentials]:
+    def read() -> Credentials:
+        try:
+            return Credentials(*settings.read_credentials())
+        except SettingsError as error:  # a secret file that has gone is a refusal, not the end
+            raise AuthError(str(error)) from error
+
+    return read
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, clock: Clock | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> AsyncIterator[Running]:
+    """A whole exporter while the context lasts.
+
+    Raises SettingsError where the call budget cannot work at any size of the org, and ExporterError where the
+    address to listen on is taken.
+    """
+    clock = clock or SystemClock()
+    metrics = SelfMetrics(clock, version=__version__, contract=settings.contract, reject_reasons=REJECT_REASONS)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client(settings, clock, metrics.on_api_event))
+        check_budget(client.source.plan(None), settings, 0)
+        history = await asyncio.to_thread(open_history, settings, clock)
+        stack.push_async_callback(asyncio.to_thread, history.close)
+        analyst = _analyst(settings, history)
+        publisher = Publisher(clock, metrics.on_series)
+        poller = _poller(settings, client, analyst, publisher, metrics, clock)
+        app = make_app(publisher=publisher, self_metrics=metrics, clock=clock, history=history, alive=poller.alive)
+        url = await stack.enter_async_context(_listening(app, settings.host, settings.port))
+        backfill = Backfill(
+            client.source,
+            analyst,
+            rhythm=rhythm_of(settings),
+            clock=clock,
+            directory=lambda: poller.readings.directory,
+            republish=poller.republish,
+            progress=progress,
+        )
+        work = asyncio.create_task(_work(poller, backfill))
+        stack.push_async_callback(_cancelled, work)
+        yield Running(url, poller, publisher, history, work)
+
+
+def open_history(settings: Settings, clock: Clock) -> History:
+    """The history of this org and selection; memory alone, with the reason, where its file cannot be used."""
+    common: dict[str, Any] = {
+        "scope": f"{settings.contract}|{settings.bucket}|{_client_key(settings)}",
+        "selection": selection_of(settings).digest,
+        "bucket_seconds": settings.bucket_seconds,
+        "baseline_days": settings.baseline_days,
+        "retention_days": settings.retention_days,
+        "now": clock.now(),
+    }
+    try:
+        return History.open(settings.history_path, **common)
+    except HistoryError as error:
+        log.error("%s; history is kept in memory alone until a restart", error)
+        return History.open(None, **common, disk_error=str(error))
+
+
+async def _work(poller: Poller, backfill: Backfill) -> None:
+    """Poll and back-fill until one of them ends by an error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(poller.run())
+            await poller.first_poll_done.wait()
+            group.create_task(backfill.run())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _analyst(settings: Settings, history: History) -> Analyst:
+    options = ScoreOptions(
+        threshold=settings.anomaly_threshold,
+        min_samples=settings.baseline_min_samples,
+        timezone=settings.timezone.key,
+    )
+    return Analyst(
+        history,
+        method(settings.score_method),
+        options,
+        contract=settings.contract,
+        bucket=settings.bucket,
+        max_series=settings.max_series,
+    )
+
+
+def _poller(
+    settings: Settings, client: Client, analyst: Analyst, publisher: Publisher, metrics: SelfMetrics, clock: Clock
+) -> Poller:
+    async def publish(snapshot: Snapshot) -> None:
+        await publisher.publish(snapshot)
+        metrics.on_snapshot(snapshot)
+
+    budget = _BudgetWatch(settings, client)
+    return Poller(
+        client.source,
+        analyst,
+        publish,
+        rhythm=rhythm_of(settings),
+        clock=clock,
+        on_report=metrics.on_report,
+        on_skipped=metrics.on_polls_skipped,
+        on_directory=budget.on_directory,
+    )
+
+
+class _BudgetWatch:
+    """Holds the call budget against the directory: refuses at the first one, warns when the org has outgrown it."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._settings, self._client = settings, client
+        self._fitted = False
+        self._warned = False
+
+    def on_directory(self, directory: Directory) -> None:
+        try:
+            needed = check_budget(self._client.source.plan(directory), self._settings, len(directory.queues))
+        except SettingsError as error:
+            if not self._fitted:
+                raise
+            if not self._warned:
+                log.warning("the org has outgrown the call budget: %s", error)
+            self._warned = True
+            return
+        self._fitted, self._warned = True, False
+        self._client.gate.reserved = math.ceil(needed)
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    options: Any = {"access_log": None, "handle_signals": False, "shutdown_timeout": DRAIN_SECONDS, **RUNNER_LIMITS}
+    runner = web.AppRunner(app, **options)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ExporterError(
+                f"cannot listen on {host} port {port}: {error.strerror or error}; set EXPORTER_HOST or EXPORTER_PORT"
+            ) from error
+        yield _url_of(host, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _url_of(host: str, port: int) -> str:
+    """An address that a person on this machine can open."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def _client_key(settings: Settings) -> str:
+    """Tells one org's client from another's in the history file; client ids are unique over all orgs."""
+    try:
+        client_id, _ = settings.read_credentials()
+    except SettingsError:
+        return ""
+    return hashlib.sha256(client_id.encode()).hexdigest()[:16]

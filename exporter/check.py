@@ -1,0 +1,102 @@
+"""`check`: try the token and one call per endpoint in use, and say what works and which permission is missing.
+
+An API client comes in, rows for a table go out; nothing is stored and nothing is published. One failure does not
+stop the rest, so that an administrator sees everything that is missing at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from exporter.clock import Clock
+from exporter.errors import AuthError, GenesysError, ScopeError
+from exporter.genesys.client import ApiClient
+from exporter.genesys.source import Source
+from exporter.models import OBSERVATIONS, QUEUES, Directory
+
+#: A check is run by a person who waits.
+CALL_BUDGET_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One line of the table: what was tried, how it ended, in words."""
+
+    subject: str
+    outcome: str  # "ok", "refused" or "failed"
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    rows: tuple[CheckRow, ...]
+    directory: Directory | None
+
+    @property
+    def good(self) -> bool:
+        return all(row.outcome == "ok" for row in self.rows)
+
+
+async def check_access(api: ApiClient, source: Source, clock: Clock) -> CheckResult:
+    """Try everything that a poll would."""
+    rows: list[CheckRow] = []
+
+    async def attempt(subject: str, call: Callable[[float], Awaitable[str]]) -> bool:
+        try:
+            rows.append(CheckRow(subject, "ok", await call(clock.monotonic() + CALL_BUDGET_SECONDS)))
+        except GenesysError as error:
+            refused = isinstance(error, AuthError | ScopeError)
+            rows.append(CheckRow(subject, "refused" if refused else "failed", str(error)))
+        return rows[-1].outcome == "ok"
+
+    found = _Findings(api, source, clock)
+    if await attempt("token", found.token):
+        if QUEUES in source.datasets:
+            await attempt("queues", found.queues)
+        await attempt("window", found.window)
+        if OBSERVATIONS in source.datasets:
+            await attempt("observations", found.observations)
+    return CheckResult(tuple(rows), found.directory)
+
+
+class _Findings:
+    """The calls of a check, and the directory that the later ones need."""
+
+    def __init__(self, api: ApiClient, source: Source, clock: Clock) -> None:
+        self._api, self._source, self._clock = api, source, clock
+        self.directory: Directory | None = None
+
+    async def token(self, deadline: float) -> str:
+        await self._api.token(deadline)
+        return "the client credentials are accepted"
+
+    async def queues(self, deadline: float) -> str:
+        self.directory = await self._source.directory(deadline)
+        if not self.directory.queues:
+            return "no queue is visible: check the client's divisions, and the queue filters"
+        return f"{len(self.directory.queues)} queues selected"
+
+    async def window(self, deadline: float) -> str:
+        window = self._source.current_window(self._clock.now())
+        table = await self._source.window(window, self.directory, deadline)
+        return f"{len(table.keys)} rows for {window.start:%H:%M:%S}-{window.end:%H:%M:%S} UTC"
+
+    async def observations(self, deadline: float) -> str:
+        few = _first_batch(self.directory)
+        table = await self._source.observations(few, deadline)
+        return f"{len(table.keys)} rows"
+
+
+def _first_batch(directory: Directory | None) -> Directory | None:
+    """Enough queues for one call: a check must not spend the budget that it reports on."""
+    if directory is None:
+        return None
+    return Directory(dict(list(directory.queues.items())[:200]))
+
+
+def table(rows: Iterable[CheckRow]) -> str:
+    """The rows as aligned text."""
+    rows = tuple(rows)
+    wide = max((len(row.subject) for row in rows), default=0)
+    return "\n".join(f"{row.subject:<{wide}}  {row.outcome:<7}  {row.detail}" for row in rows)

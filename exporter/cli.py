@@ -1,0 +1,235 @@
+"""The commands, their arguments and their exit codes.
+
+0 = done, or stopped by SIGTERM or SIGINT; 1 = something refused or failed; 2 = settings or arguments that cannot
+work, all faults at once, before a socket opens. Heavy parts are imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter import __version__
+from exporter.errors import ExporterError, SettingsError
+from exporter.logs import configure_logging
+from exporter.progress import Progress
+from exporter.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from exporter.simulator import SimulatedOrg
+
+log = logging.getLogger(__name__)
+
+OK, REFUSED, BAD_SETTINGS = 0, 1, 2
+#: The demo's poll interval unless told otherwise: somebody is watching.
+DEMO_POLL_INTERVAL = "15"
+SIMULATE_PORT = 10421
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except SettingsError as error:
+        _complain("settings that cannot work:", *error.faults)
+        return BAD_SETTINGS
+    except ExporterError as error:
+        _complain(str(error))
+        return REFUSED
+    except KeyboardInterrupt:
+        return OK
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genesys-cloud-exporter",
+        description="Prometheus exporter for Genesys Cloud queues. Settings are environment variables: see"
+        " docs/configuration.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(run=_run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands.add_parser("run", help="poll the configured org and serve (the default)").set_defaults(run=_run)
+    commands.add_parser("check", help="try the settings, the token and each endpoint").set_defaults(run=_check)
+    demo = commands.add_parser("demo", help="a simulated org and the exporter polling it; needs no account")
+    _add_org_options(demo, "port of the exporter (default: EXPORTER_PORT)")
+    demo.set_defaults(run=_demo)
+    simulate = commands.add_parser("simulate", help="the simulated org alone")
+    _add_org_options(simulate, f"port of the org (default: {SIMULATE_PORT})")
+    simulate.set_defaults(run=_simulate)
+    return parser
+
+
+def _add_org_options(parser: argparse.ArgumentParser, port_help: str) -> None:
+    parser.add_argument("--queues", type=_at_least_one, default=40, metavar="N", help="number of queues (default: 40)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed, the same org (default: 1)")
+    parser.add_argument("--replay", type=Path, metavar="FILE.csv", help="play past buckets from a file, shifted to now")
+    parser.add_argument("--port", type=_port, metavar="P", help=port_help)
+
+
+def _at_least_one(text: str) -> int:
+    return _whole_number(text, 1, 100_000)
+
+
+def _port(text: str) -> int:
+    return _whole_number(text, 0, 65_535)
+
+
+def _whole_number(text: str, least: int, most: int) -> int:
+    if text.isascii() and text.isdigit() and least <= int(text) <= most:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+
+
+def _complain(*lines: str) -> None:
+    for line in lines:
+        print(f"genesys-cloud-exporter: {line}", file=sys.stderr)
+
+
+def _load(**options: Any) -> Settings:
+    """The settings, with logging set up as they say and their warnings told."""
+    settings = load_settings(**options)
+    configure_logging(settings.log_level, settings.log_format)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    return settings
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = _load()
+    return asyncio.run(_until_stopped(lambda: _serve(settings)))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="genesys-cloud-exporter-demo-") as folder:
+        history = str(Path(folder) / "history.sqlite3")
+        defaults = {"EXPORTER_POLL_INTERVAL": DEMO_POLL_INTERVAL, "EXPORTER_HISTORY": history}
+        port = {} if arguments.port is None else {"EXPORTER_PORT": str(arguments.port)}
+        _load(defaults=defaults, overrides=port, require_credentials=False)  # faults first, before a socket opens
+        return asyncio.run(_until_stopped(lambda: _demonstrate(arguments, defaults, port)))
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    configure_logging("info", "text" if sys.stderr.isatty() else "json")
+    return asyncio.run(_until_stopped(lambda: _serve_org(arguments)))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = load_settings()
+    configure_logging("error", settings.log_format)
+    for warning in settings.warnings:
+        _complain(warning)
+    return asyncio.run(_check_access(settings))
+
+
+async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Run `work` until it ends or a signal asks to stop; a stop is a success."""
+    task = asyncio.create_task(work())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return OK
+
+
+async def _serve(settings: Settings) -> None:
+    from exporter.app import running
+
+    async with running(settings, progress=Progress("back-fill")) as exporter:
+        log.info("serving %s/metrics", exporter.url)
+        await exporter.work
+
+
+async def _demonstrate(arguments: argparse.Namespace, defaults: dict[str, str], port: dict[str, str]) -> None:
+    from exporter.app import running
+    from exporter.simulator import serve
+
+    org = _org(arguments)
+    async with serve(org) as org_url:
+        urls = {"GENESYS_API_URL": org_url, "GENESYS_LOGIN_URL": org_url}
+        secrets = {"GENESYS_CLIENT_ID": org.config.client_id, "GENESYS_CLIENT_SECRET": org.config.client_secret}
+        settings = load_settings(defaults=defaults, overrides={**port, **urls, **secrets})
+        async with running(settings, progress=Progress("back-fill")) as exporter:
+            _show_urls(exporter.url, org)
+            await exporter.work
+
+
+def _described(org: SimulatedOrg) -> str:
+    if org.replay is not None:
+        return org.replay.description
+    first = org.queues[0] if not org.incidents else org.queues[int(org.incidents[0].queue or 0)]
+    return f'An incident is under way on the queue "{first.name}".'
+
+
+def _show_urls(url: str, org: SimulatedOrg) -> None:
+    """What a visitor of the demo needs to know, on stdout."""
+    lines = [
+        f"A simulated contact centre with {len(org.queues)} queues is being polled. {_described(org)}",
+        f"  page        {url}/",
+        f"  metrics     {url}/metrics",
+        f"  dashboard   {url}/dashboard",
+        f"  CSV         {url}/export.csv",
+        f"  readiness   {url}/-/ready",
+        "Stop with Ctrl-C.",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+async def _serve_org(arguments: argparse.Namespace) -> None:
+    from exporter.simulator import serve
+
+    org = _org(arguments)
+    port = SIMULATE_PORT if arguments.port is None else arguments.port
+    try:
+        async with serve(org, port=port) as url:
+            print(
+                f"A simulated Genesys Cloud org with {len(org.queues)} queues. {_described(org)}\n"
+                f"GENESYS_LOGIN_URL={url} GENESYS_API_URL={url}"
+                f" GENESYS_CLIENT_ID={org.config.client_id} GENESYS_CLIENT_SECRET={org.config.client_secret}",
+                flush=True,
+            )
+            await asyncio.Event().wait()
+    except OSError as error:
+        raise ExporterError(f"cannot listen on port {port}: {error.strerror or error}; use --port") from error
+
+
+def _org(arguments: argparse.Namespace) -> SimulatedOrg:
+    from exporter.simulator import org_from_options
+
+    try:
+        return org_from_options(arguments.queues, arguments.seed, arguments.replay, datetime.now(UTC))
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"--replay {arguments.replay}: {error}"]) from error
+
+
+async def _check_access(settings: Settings) -> int:
+    from exporter.app import check_budget, open_client, rhythm_of
+    from exporter.check import check_access, table
+    from exporter.clock import SystemClock
+
+    clock = SystemClock()
+    async with open_client(settings, clock, lambda event: None) as client:
+        result = await check_access(client.api, client.source, clock)
+        print(table(result.rows))
+        queues = len(result.directory.queues) if result.directory else 0
+        plan = client.source.plan(result.directory)
+        needed = check_budget(plan, settings, queues)
+    interval = rhythm_of(settings).interval_seconds
+    print(
+        f"budget  {needed:.1f} calls a minute for {queues} queues at an interval of {interval:g} s;"
+        f" GENESYS_REQUESTS_PER_MINUTE is {settings.requests_per_minute}"
+    )
+    return OK if result.good else REFUSED

@@ -168,7 +168,11 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def media_types(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word.lower() for word in words(text)))
+    """Media types as the API spells them; unknown ones too, but nothing that cannot be one."""
+    found = words(text.lower())
+    if not all(re.fullmatch(r"[a-z][a-z0-9_-]*", word) for word in found):
+        raise ValueError("has entries that are no words")
+    return found
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -127,6 +127,7 @@ def test_every_default_passes_its_own_checks() -> None:
         ("GENESYS_QUEUE_INCLUDE", "(", "is not a regular expression (missing )"),
         ("GENESYS_QUEUE_EXCLUDE", "*", "is not a regular expression (nothing to repeat"),
         ("GENESYS_MEDIA_TYPES", "voice chat", "not split by commas"),
+        ("GENESYS_MEDIA_TYPES", "voice,42", "entries that are no words"),
         ("GENESYS_REQUESTS_PER_MINUTE", "0", "is too small; write a whole number from 1"),
         ("EXPORTER_HOST", "http://127.0.0.1", "neither an IP address nor a host name"),
         ("EXPORTER_HOST", "127.0.0.1:80", "neither an IP address nor a host name"),

@@ -388,13 +388,18 @@ def test_state_is_kept_where_the_platform_wants_it(
         ("GENESYS_QUEUE_IDS", "sales", "does not look like a Genesys Cloud queue id"),
         ("GENESYS_MEDIA_TYPES", "vioce", "no known media type, did you mean voice?"),
         ("GENESYS_REQUESTS_PER_MINUTE", "301", "grants a client 300 calls a minute"),
-        ("EXPORTER_BASELINE_DAYS", "3", "7 to 35 days"),
     ],
 )
 def test_what_is_probably_not_meant_is_warned_of(variable: str, text: str, words: str) -> None:
     (line,) = load_settings(CLIENT | {variable: text}).warnings
     assert line.startswith(f"{variable}: ")
     assert words in line
+
+
+@pytest.mark.parametrize(("method", "warnings"), [("seasonal", 1), ("zscore", 0)])
+def test_a_short_baseline_is_warned_of_where_the_method_wants_more(method: str, warnings: int) -> None:
+    made = load_settings(CLIENT | {"EXPORTER_SCORE_METHOD": method, "EXPORTER_BASELINE_DAYS": "3"})
+    assert len(made.warnings) == warnings
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ class MergeReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pinned:
-    """A baseline that no merge moves, valid inside its `with`; whose its columns are (`keys`, `positions`) stays true."""
+    """A baseline that no merge moves, valid inside its `with`; `keys` and `positions` of its columns may be kept."""
 
     state: tuple[int, ...]
     baseline: Baseline

@@ -1,8 +1,9 @@
 """Which rows a snapshot has, and in which order.
 
-Comes in: the keys that the window, history and the observations speak of, and the directory. Goes out: `Rows`, sorted by
-queue id and media type, and the same object as long as keys and names are the same, since label text is kept by it.
-A queue that was in an earlier directory and is not in the present one is gone: it has no row, whatever still speaks of it.
+Comes in: the keys that the window, history and the observations speak of, and the directory. Goes out: `Rows`, sorted
+by queue id and media type, and the same object as long as keys and names are the same, since label text is kept by
+it. A queue that was in an earlier directory and is not in the present one is gone: it has no row, whatever still
+speaks of it.
 """
 
 from __future__ import annotations

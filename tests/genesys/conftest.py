@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -28,6 +30,9 @@ QUEUES = "/api/v2/routing/queues"
 AGGREGATES = "/api/v2/analytics/conversations/aggregates/query"
 OBSERVATIONS = "/api/v2/analytics/queues/observations/query"
 SUMMARY = "/api/v2/analytics/conversations/summary/query"
+
+#: What is known of the vendor's API; it is no part of this project, and tests that need it are skipped without it.
+REFERENCE = Path(os.environ.get("GENESYS_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
 
 E = TypeVar("E")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from exporter.clock import Clock
-from exporter.errors import AuthError, PayloadError
+from exporter.errors import AuthError, GenesysError, PayloadError, Unavailable
 from exporter.genesys.circuit import Circuit
 from exporter.genesys.decode import decode
 from exporter.genesys.transport import Call, Transport
@@ -62,32 +62,52 @@ class TokenSource:
         #: Called for every token: a secret file that was rotated is read again without a restart.
         self._read_credentials = read_credentials
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._circuit = Circuit(clock, AuthError)
         self._token: str | None = None
         self._key: str | None = None  # which credentials the token came from
         self._refresh_at = float("-inf")
+        self._failures = 0
+        self._failure: GenesysError | None = None
 
     async def get(self, deadline: float) -> str:
         """A token that nobody has refused, with a minute or more left to live.
 
-        Concurrent callers share one fetch. Raises AuthError when the credentials are refused, and the transport's
-        errors.
+        Concurrent callers share one fetch, and its failure. Raises AuthError when the credentials are refused, and
+        the transport's errors.
         """
-        async with self._lock:
-            if self._token is None or self._clock.monotonic() >= self._refresh_at:
-                self._token = None
-                self._token = await self._fetch(deadline)
+        failures = self._failures
+        await self._take_turn(deadline)
+        try:
+            if self._token is not None and self._clock.monotonic() < self._refresh_at:
+                return self._token
+            if self._failure is not None and self._failures != failures:
+                raise self._failure.with_traceback(None)
+            self._token = None
+            self._token = await self._fetch(deadline)
             return self._token
+        except GenesysError as error:
+            self._failures, self._failure = self._failures + 1, error
+            raise
+        finally:
+            self._turn.release()
+
+    async def _take_turn(self, deadline: float) -> None:
+        """One caller at a time; nobody waits for another's fetch beyond his own deadline."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Unavailable("token: another call is still waiting for it") from error
 
     def refuse(self, token: str, error: AuthError | None = None) -> None:
         """The API said 401 to `token`: never hand it out again.
 
-        `error` is given when the token was fresh, so that its credentials must be at fault.
+        `error` is given when the token was fresh, so that its credentials must be at fault; of many calls with one
+        token only the first to be refused counts.
         """
         if token == self._token:
             self._token = None
-        if error is not None:
             self._circuit.record(error, self._key)
 
     def confirm(self) -> None:

@@ -34,7 +34,7 @@ class Circuit:
         if self._clock.monotonic() - self._refused_at < rest:
             raise self._error.with_traceback(None)
 
-    def record(self, error: Exception, key: object = None) -> None:
+    def record(self, error: Exception | None, key: object = None) -> None:
         """Take note of a failure; only refusals count, each once."""
         if not isinstance(error, self._kind) or error is self._error:
             return

@@ -36,9 +36,11 @@ from exporter.genesys.source import AggregatesSource, CallPlan, Source, SummaryS
 from exporter.genesys.transport import Transport
 from exporter.models import ApiHook, Directory, Snapshot
 from exporter.poller import Poller, Rhythm
+from exporter.publish.access import Access
 from exporter.publish.publisher import Publisher
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import RUNNER_LIMITS, make_app
+from exporter.publish.web_config import WatchedConfig
 from exporter.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -149,13 +151,17 @@ async def running(
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings, clock, metrics.on_api_event))
         check_budget(client.source.plan(None), settings, 0)
+        guard = WatchedConfig(settings.web_config, log.error) if settings.web_config else None
         history = await asyncio.to_thread(open_history, settings, clock)
         stack.push_async_callback(asyncio.to_thread, history.close)
         analyst = _analyst(settings, history)
         publisher = Publisher(clock, metrics.on_series)
         poller = _poller(settings, client, analyst, publisher, metrics, clock)
-        app = make_app(publisher=publisher, self_metrics=metrics, clock=clock, history=history, alive=poller.alive)
-        url = await stack.enter_async_context(_listening(app, settings.host, settings.port))
+        app = _guarded_app(
+            guard, publisher=publisher, self_metrics=metrics, clock=clock, history=history, alive=poller.alive
+        )
+        tls = guard.ssl_context() if guard else None
+        url = await stack.enter_async_context(_listening(app, settings.host, settings.port, tls))
         backfill = Backfill(
             client.source,
             analyst,
@@ -261,27 +267,36 @@ class _BudgetWatch:
         self._client.gate.reserved = math.ceil(needed)
 
 
+def _guarded_app(guard: WatchedConfig | None, **parts: Any) -> web.Application:
+    """The routes, behind the web configuration where there is one."""
+    if guard is None:
+        return make_app(**parts)
+    access = Access(guard)
+    app = make_app(**parts, middlewares=[access.middleware()])
+    access.install(app)
+    return app
+
+
 @asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+async def _listening(app: web.Application, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[str]:
     options: Any = {"access_log": None, "handle_signals": False, "shutdown_timeout": DRAIN_SECONDS, **RUNNER_LIMITS}
     runner = web.AppRunner(app, **options)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
         except OSError as error:
             raise ExporterError(
                 f"cannot listen on {host} port {port}: {error.strerror or error}; set EXPORTER_HOST or EXPORTER_PORT"
             ) from error
-        yield _url_of(host, runner.addresses[0][1])
+        yield f"{'https' if tls else 'http'}://{_shown(host)}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
-def _url_of(host: str, port: int) -> str:
+def _shown(host: str) -> str:
     """An address that a person on this machine can open."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{shown}:{port}"
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
 def _client_key(settings: Settings) -> str:

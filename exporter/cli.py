@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OK, REFUSED, BAD_SETTINGS = 0, 1, 2
-#: The demo's poll interval unless told otherwise: somebody is watching.
-DEMO_POLL_INTERVAL = "15"
+#: The demo's own defaults: somebody is watching, and the simulated org grants what Genesys Cloud grants one client.
+DEMO_DEFAULTS = {"EXPORTER_POLL_INTERVAL": "15", "GENESYS_REQUESTS_PER_MINUTE": "300"}
+#: Beyond it, a poll every 15 seconds would not fit.
+DEMO_QUICK_QUEUES = 5000
 SIMULATE_PORT = 10421
 
 
@@ -113,8 +115,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="genesys-cloud-exporter-demo-") as folder:
-        history = str(Path(folder) / "history.sqlite3")
-        defaults = {"EXPORTER_POLL_INTERVAL": DEMO_POLL_INTERVAL, "EXPORTER_HISTORY": history}
+        defaults = {**DEMO_DEFAULTS, "EXPORTER_HISTORY": str(Path(folder) / "history.sqlite3")}
+        if arguments.queues > DEMO_QUICK_QUEUES:
+            del defaults["EXPORTER_POLL_INTERVAL"]
         port = {} if arguments.port is None else {"EXPORTER_PORT": str(arguments.port)}
         _load(defaults=defaults, overrides=port, require_credentials=False)  # faults first, before a socket opens
         return asyncio.run(_until_stopped(lambda: _demonstrate(arguments, defaults, port)))

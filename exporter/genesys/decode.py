@@ -55,9 +55,9 @@ def decode_rows(body: bytes, envelope: type[T], rows_field: str, row: type, endp
     """`body` as `envelope`, whose list `rows_field` holds `row` structs; those of the wrong type are rejected."""
     try:
         decoded: T = _decoder(envelope).decode(body)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeDecodeError):
         return _decode_row_by_row(body, envelope, rows_field, row, endpoint, rejects)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise PayloadError(f"{endpoint}: the answer is not what the contract promises: {_cause(error)}") from error
     return decoded
 
@@ -73,7 +73,7 @@ def _decode_row_by_row(
     for raw in rows:
         try:
             good.append(_decoder(row).decode(raw))
-        except msgspec.ValidationError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             rejects.add("type")
     try:
         return msgspec.convert({**rest, rows_field: good}, envelope)

@@ -1,0 +1,262 @@
+"""The exporter itself: is it up, how old is what it shows, and what does it cost the API's budget."""
+
+from __future__ import annotations
+
+from grafana.source.dashboard import EXPORTER_PAGE, dashboard
+from grafana.source.panels import BAD, CALM, GOOD, WARN, Json, Query, field, line, stat, timeseries
+from grafana.source.promql import of_exporters, own, per_minute, window_age
+
+LAST_SUCCESS = own("genesys_exporter_last_success_timestamp_seconds")
+ALLOWED = f"max({own('genesys_exporter_api_rate_limit_allowed')})"
+REMAINING = f"min({own('genesys_exporter_api_rate_limit_remaining')})"
+
+#: Titles that alerts link to.
+AGE_PANEL = "Age of the data"
+FAILURES_PANEL = "Failed polls by reason"
+CALLS_PANEL = "API calls and what is allowed"
+HISTORY_PANEL = "History"
+SERIES_PANEL = "Series"
+REJECTED_PANEL = "Rows refused by reason"
+POLLS_PANEL = "Polls"
+
+
+def build() -> Json:
+    return dashboard(
+        EXPORTER_PAGE,
+        "Genesys Cloud: exporter",
+        "Whether the numbers on the other dashboards can be trusted, and what they cost.",
+        [
+            (
+                4,
+                [
+                    (6, _datasets()),
+                    (4, _age_now()),
+                    (4, _budget_now()),
+                    (3, _snapshot()),
+                    (3, _buckets()),
+                    (4, _build()),
+                ],
+            ),
+            (8, [(12, _age()), (12, _failures())]),
+            (8, [(8, _polls()), (8, _durations()), (8, _throttling())]),
+            (8, [(12, _calls()), (12, _answers())]),
+            (8, [(8, _history()), (8, _series()), (8, _rejected())]),
+            (8, [(8, _memory()), (8, _cpu()), (8, _files())]),
+        ],
+    )
+
+
+def _datasets() -> Json:
+    made = stat(
+        "Datasets",
+        "Whether the last poll of each dataset succeeded. One can fail without the others.",
+        [Query(f"max by (dataset) ({own('genesys_up')})", "{{dataset}}")],
+        unit="none",
+        steps=((None, BAD), (1, GOOD)),
+        graph=False,
+    )
+    states = {"0": {"text": "failing"}, "1": {"text": "OK"}}
+    made["fieldConfig"]["defaults"]["mappings"] = [{"type": "value", "options": states}]
+    return made
+
+
+def _age_now() -> Json:
+    return stat(
+        "Window's age",
+        "Time since the current window was last fetched; queue values are withdrawn after three poll intervals.",
+        window_age(),
+        unit="s",
+        steps=((None, GOOD), (180, WARN), (300, BAD)),
+        decimals=0,
+    )
+
+
+def _budget_now() -> Json:
+    return stat(
+        "Budget in use",
+        "Share of the API calls allowed per minute that is used up, by whomever shares the OAuth client.",
+        f"1 - {REMAINING} / {ALLOWED}",
+        unit="percentunit",
+        steps=((None, GOOD), (0.6, WARN), (0.8, BAD)),
+        decimals=0,
+    )
+
+
+def _snapshot() -> Json:
+    return stat(
+        "Snapshot",
+        "When the snapshot that all routes answer from was built.",
+        f"1000 * max({own('genesys_exporter_snapshot_timestamp_seconds')})",
+        unit="dateTimeFromNow",
+        graph=False,
+    )
+
+
+def _buckets() -> Json:
+    return stat(
+        "Baseline",
+        "Closed buckets of time in the baseline; a week of quarter hours is 672.",
+        f"max({own('genesys_exporter_history_buckets')})",
+        unit="none",
+    )
+
+
+def _build() -> Json:
+    made = stat(
+        "Version",
+        "Version of the exporter and the contract that it speaks, for each replica.",
+        [Query(f"max by (version, contract) ({own('genesys_exporter_build_info')})", "{{version}} {{contract}}")],
+        unit="none",
+        graph=False,
+    )
+    made["options"]["textMode"] = "name"
+    return made
+
+
+def _age() -> Json:
+    end = f"time() - max by (dataset) ({own('genesys_exporter_data_end_timestamp_seconds')})"
+    return timeseries(
+        AGE_PANEL,
+        "Time since each dataset was last fetched whole, and since the end of the time that it covers.",
+        [Query(f"time() - max by (dataset) ({LAST_SUCCESS})", "{{dataset}}"), Query(end, "{{dataset}}: end of data")],
+        unit="s",
+    )
+
+
+def _failures() -> Json:
+    return timeseries(
+        FAILURES_PANEL,
+        "Polls per minute in which a dataset failed. Each reason has its own heading in docs/runbook.md.",
+        [Query(per_minute("genesys_exporter_poll_failures_total", by="reason"), "{{reason}}")],
+        unit="cpm",
+        stacked=True,
+    )
+
+
+def _polls() -> Json:
+    return timeseries(
+        POLLS_PANEL,
+        "Polls ended per minute, and deadlines skipped because a poll took longer than its interval.",
+        [
+            Query(per_minute("genesys_exporter_polls_total"), "polls"),
+            Query(per_minute("genesys_exporter_polls_skipped_total"), "skipped"),
+        ],
+        unit="cpm",
+    )
+
+
+def _durations() -> Json:
+    buckets = f"rate({own('genesys_exporter_poll_duration_seconds_bucket')}[$__rate_interval])"
+    taken, ended = (
+        f"sum(rate({own(f'genesys_exporter_poll_duration_seconds_{part}')}[$__rate_interval]))"
+        for part in ("sum", "count")
+    )
+    return timeseries(
+        "Poll duration",
+        "How long polls take; the budget is nine tenths of the poll interval.",
+        [
+            Query(f"histogram_quantile(0.95, sum by (le) ({buckets}))", "95 %"),
+            Query(f"histogram_quantile(0.5, sum by (le) ({buckets}))", "median"),
+            Query(f"{taken} / {ended}", "mean"),
+        ],
+        unit="s",
+    )
+
+
+def _throttling() -> Json:
+    waited = f"sum(rate({own('genesys_exporter_api_throttled_seconds_total')}[$__rate_interval]))"
+    retries = f"{per_minute('genesys_exporter_api_retries_total')} or vector(0)"
+    made = timeseries(
+        "Waiting and trying again",
+        "Seconds that calls waited for the call budget, per second, and calls tried again per minute.",
+        [Query(waited, "waited"), Query(retries, "retries")],
+        unit="s",
+    )
+    return field(made, "retries", unit="cpm", custom_axisPlacement="right")
+
+
+def _calls() -> Json:
+    made = timeseries(
+        CALLS_PANEL,
+        "Calls per minute by endpoint, against what the API allows the OAuth client per minute.",
+        [
+            Query(per_minute("genesys_exporter_api_requests_total", by="endpoint"), "{{endpoint}}"),
+            Query(ALLOWED, "allowed"),
+            Query(REMAINING, "left in the minute"),
+        ],
+        unit="opm",
+    )
+    return line(line(made, "allowed", BAD, dashed=True), "left in the minute", CALM)
+
+
+def _answers() -> Json:
+    return timeseries(
+        "Answers by status",
+        "Calls per minute by HTTP status; `error` where no answer came.",
+        [Query(per_minute("genesys_exporter_api_requests_total", by="code"), "{{code}}")],
+        unit="opm",
+        stacked=True,
+    )
+
+
+def _history() -> Json:
+    return timeseries(
+        HISTORY_PANEL,
+        "Closed buckets in the baseline, and those that the back-fill has still to fetch.",
+        [
+            Query(f"max({own('genesys_exporter_history_buckets')})", "in the baseline"),
+            Query(f"max({own('genesys_exporter_history_missing_buckets')})", "missing"),
+        ],
+        unit="short",
+    )
+
+
+def _series() -> Json:
+    dropped = f"sum(increase({own('genesys_exporter_dropped_series_total')}[$__rate_interval]))"
+    return timeseries(
+        SERIES_PANEL,
+        "Samples of queues and organisation on the latest /metrics, and series left out for the ceiling.",
+        [Query(f"max({own('genesys_exporter_series')})", "series"), Query(dropped, "left out")],
+        unit="short",
+    )
+
+
+def _rejected() -> Json:
+    return timeseries(
+        REJECTED_PANEL,
+        "Rows of the API's answers per minute that make no sense and were refused one by one.",
+        [Query(per_minute("genesys_exporter_rejected_entities_total", by="reason"), "{{reason}}")],
+        unit="cpm",
+        stacked=True,
+    )
+
+
+def _memory() -> Json:
+    return timeseries(
+        "Memory",
+        "Resident memory of each exporter.",
+        [Query(of_exporters("process_resident_memory_bytes"), "{{instance}}")],
+        unit="bytes",
+    )
+
+
+def _cpu() -> Json:
+    busy = f"rate({own('process_cpu_seconds_total')}[$__rate_interval])"
+    return timeseries(
+        "CPU",
+        "Share of one CPU that each exporter uses.",
+        [Query(f"{busy} and on (job, instance) {own('genesys_exporter_build_info')}", "{{instance}}")],
+        unit="percentunit",
+    )
+
+
+def _files() -> Json:
+    return timeseries(
+        "Open files",
+        "File descriptors in use by each exporter, and the most it may have.",
+        [
+            Query(of_exporters("process_open_fds"), "{{instance}}"),
+            Query(f"min({of_exporters('process_max_fds')})", "most"),
+        ],
+        unit="short",
+    )

@@ -1,0 +1,252 @@
+"""Alerts about the exporter: for those who run it. They cover what would make the alerts about queues go silent."""
+
+from __future__ import annotations
+
+from grafana.source.alerts import CRITICAL, OPERATIONS, WARNING, Alert, AlertGroup, Number, lines, queue
+from grafana.source.dashboard import EXPORTER_PAGE
+from grafana.source.exporter import (
+    AGE_PANEL,
+    CALLS_PANEL,
+    FAILURES_PANEL,
+    HISTORY_PANEL,
+    POLLS_PANEL,
+    REJECTED_PANEL,
+    SERIES_PANEL,
+)
+
+#: Seconds after which the window is old at any sensible poll interval; raise it with intervals above 3 minutes.
+STALE_SECONDS = 600
+#: The share of the API's calls per minute beyond which other users of the OAuth client may be refused.
+BUDGET_SHARE = 0.8
+
+
+def failures(reasons: str, span: str, by: str = "job") -> str:
+    """Failed polls within `span`; `reasons` is a matcher of the label `reason`."""
+    return f"sum by ({by}) (increase(genesys_exporter_poll_failures_total{{reason{reasons}}}[{span}]))"
+
+
+#: Failures that no person has to mend at Genesys Cloud, by reason.
+OTHER_FAILURES = failures('!~"auth|permission"', "30m", "job, reason")
+
+
+def window_is(up: int) -> str:
+    return f'max by (job) (genesys_up{{dataset="window"}}) == {up}'
+
+
+DOWN = Alert(
+    name="GenesysExporterDown",
+    expr="absent(genesys_exporter_build_info)",
+    for_="5m",
+    severity=CRITICAL,
+    audience=OPERATIONS,
+    summary="No Genesys Cloud exporter is scraped",
+    description=(
+        "Prometheus has had no exporter to scrape for 5 minutes: it is down, unreachable, or not in the scrape "
+        "configuration. No alert about queues can fire."
+    ),
+    panel=(EXPORTER_PAGE, AGE_PANEL),
+)
+
+REPLICA_DOWN = Alert(
+    name="GenesysExporterReplicaDown",
+    expr=lines(
+        "up == 0",
+        "and on (job, instance) present_over_time(genesys_exporter_build_info[6h])",
+        "unless on () absent(genesys_exporter_build_info)",
+    ),
+    for_="10m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="Exporter {instance} is down, another one is left",
+    description="{instance} of job {job} has not answered a scrape for 10 minutes; it did within the last 6 hours.",
+    panel=(EXPORTER_PAGE, AGE_PANEL),
+)
+
+STALE = Alert(
+    name="GenesysDataStale",
+    expr=lines(
+        'time() - max by (job) (genesys_exporter_last_success_timestamp_seconds{dataset="window"})',
+        f"  > {STALE_SECONDS}",
+    ),
+    for_="2m",
+    severity=CRITICAL,
+    audience=OPERATIONS,
+    summary="Queue data are {value:duration} old",
+    description=(
+        "The current window was last fetched {value:duration} ago. What is shown of queues has been withdrawn, and no "
+        "alert about queues can fire."
+    ),
+    panel=(EXPORTER_PAGE, AGE_PANEL),
+)
+
+DATASET_FAILING = Alert(
+    name="GenesysDatasetFailing",
+    expr="max by (job, dataset) (genesys_up) == 0",
+    for_="15m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="Dataset {dataset} cannot be fetched",
+    description=(
+        "Every poll of {dataset} has failed for 15 minutes; it was last fetched {since:time}. The other datasets are "
+        "not touched by it."
+    ),
+    panel=(EXPORTER_PAGE, FAILURES_PANEL),
+    numbers={"since": Number("genesys_exporter_last_success_timestamp_seconds", ("job", "dataset"))},
+)
+
+CREDENTIALS_REFUSED = Alert(
+    name="GenesysCredentialsRefused",
+    expr=lines(failures('="auth"', "10m") + " >= 2", f"and {window_is(0)}"),
+    for_="5m",
+    severity=CRITICAL,
+    audience=OPERATIONS,
+    summary="Genesys Cloud refuses the exporter's credentials",
+    description=(
+        "About {value:count} polls of the last 10 minutes were refused: the OAuth client is gone, disabled, or its "
+        "secret was changed. Trying again does not help."
+    ),
+    panel=(EXPORTER_PAGE, FAILURES_PANEL),
+)
+
+PERMISSION_MISSING = Alert(
+    name="GenesysPermissionMissing",
+    expr=failures('="permission"', "30m") + " >= 2",
+    for_="15m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="The exporter's OAuth client lacks a permission",
+    description="About {value:count} polls of the last 30 minutes met a call that the client's roles do not allow.",
+    panel=(EXPORTER_PAGE, FAILURES_PANEL),
+)
+
+POLLS_FAILING = Alert(
+    name="GenesysPollsFailing",
+    expr=lines(
+        OTHER_FAILURES,
+        "  / on (job) group_left ()",
+        "  sum by (job) (increase(genesys_exporter_polls_total[30m]))",
+        "  > 0.3",
+        f"and {OTHER_FAILURES} >= 3",
+    ),
+    for_="15m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="{value:percent} of polls fail: {reason}",
+    description="{value:percent} of the polls of the last 30 minutes failed with reason {reason}, for 15 minutes.",
+    panel=(EXPORTER_PAGE, FAILURES_PANEL),
+)
+
+POLLS_SKIPPED = Alert(
+    name="GenesysPollsSkipped",
+    expr=lines(
+        "sum by (job) (increase(genesys_exporter_polls_skipped_total[1h]))",
+        "  / (sum by (job) (increase(genesys_exporter_polls_total[1h])",
+        "     + increase(genesys_exporter_polls_skipped_total[1h])))",
+        "  > 0.2",
+    ),
+    for_="30m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="{value:percent} of poll deadlines are missed",
+    description=(
+        "{value:percent} of the poll deadlines of the last hour were skipped because the poll before took longer than "
+        "the interval."
+    ),
+    panel=(EXPORTER_PAGE, POLLS_PANEL),
+)
+
+BUDGET_NEARLY_USED = Alert(
+    name="GenesysApiBudgetNearlyUsed",
+    expr=lines(
+        "60 * sum by (job) (rate(genesys_exporter_api_requests_total[10m]))",
+        f"  / max by (job) (genesys_exporter_api_rate_limit_allowed) > {BUDGET_SHARE}",
+        "or",
+        "1 - max by (job) (max_over_time(genesys_exporter_api_rate_limit_remaining[10m]))",
+        f"  / max by (job) (genesys_exporter_api_rate_limit_allowed) > {BUDGET_SHARE}",
+    ),
+    for_="15m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="{value:percent} of the API's call budget is in use",
+    description=(
+        "The OAuth client has used {value:percent} of the calls that Genesys Cloud allows it per minute, by this "
+        "exporter or by whoever shares the client, for 15 minutes. Beyond the limit calls are refused."
+    ),
+    panel=(EXPORTER_PAGE, CALLS_PANEL),
+)
+
+BACKFILL_STUCK = Alert(
+    name="GenesysBackfillStuck",
+    expr=lines(
+        "max by (job) (min_over_time(genesys_exporter_history_missing_buckets[30m])) > 0",
+        "and max by (job) (delta(genesys_exporter_history_missing_buckets[1h])) >= 0",
+    ),
+    for_="30m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="The baseline lacks {value:count} buckets and gets no nearer",
+    description=(
+        "{value:count} buckets of the baseline are missing and their number has not fallen for an hour. Scores are "
+        "made from what is there."
+    ),
+    panel=(EXPORTER_PAGE, HISTORY_PANEL),
+)
+
+SCORES_MISSING = Alert(
+    name="GenesysScoresMissing",
+    expr=lines(
+        f"sum by (job) ({queue('genesys_queue_offered_contacts')}) >= 20",
+        f"and {window_is(1)}",
+        "unless on (job) genesys_queue_zscore",
+    ),
+    for_="1h",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="Queues are polled but none is scored",
+    description=(
+        "{value:count} contacts were offered in the current window and not one queue has a score, for an hour. No "
+        "anomaly can be flagged."
+    ),
+    panel=(EXPORTER_PAGE, HISTORY_PANEL),
+)
+
+SERIES_DROPPED = Alert(
+    name="GenesysSeriesDropped",
+    expr="sum by (job) (increase(genesys_exporter_dropped_series_total[1h])) > 0",
+    for_="30m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="Queues are left out of /metrics",
+    description="EXPORTER_MAX_SERIES cuts off series in every poll: about {value:count} in the last hour.",
+    panel=(EXPORTER_PAGE, SERIES_PANEL),
+)
+
+ROWS_REJECTED = Alert(
+    name="GenesysRowsRejected",
+    expr="sum by (job, reason) (increase(genesys_exporter_rejected_entities_total[1h])) > 10",
+    for_="30m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="Rows of the API's answers are refused: {reason}",
+    description="About {value:count} rows of the last hour made no sense ({reason}) and were left out.",
+    panel=(EXPORTER_PAGE, REJECTED_PANEL),
+)
+
+GROUP = AlertGroup(
+    "genesys-exporter",
+    (
+        DOWN,
+        REPLICA_DOWN,
+        STALE,
+        DATASET_FAILING,
+        CREDENTIALS_REFUSED,
+        PERMISSION_MISSING,
+        POLLS_FAILING,
+        POLLS_SKIPPED,
+        BUDGET_NEARLY_USED,
+        BACKFILL_STUCK,
+        SCORES_MISSING,
+        SERIES_DROPPED,
+        ROWS_REJECTED,
+    ),
+)

@@ -17,7 +17,8 @@ Flags = NDArray[np.bool_]
 
 NEVER = np.int64(-1)
 
-ANSWERED, ABANDONED, FLOWED_OUT, NOWHERE = 0, 1, 2, 3
+#: A SESSION (cobrowse) was never offered to anybody: it shows nothing but its own count.
+ANSWERED, ABANDONED, FLOWED_OUT, NOWHERE, SESSION = range(5)
 
 
 @dataclass(frozen=True, slots=True)

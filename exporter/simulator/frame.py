@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import orjson
 from aiohttp import web
+from multidict import MultiMapping
 
 from exporter.simulator import sabotage
 from exporter.simulator.api_errors import ApiError, error_body
@@ -37,6 +38,19 @@ ENDPOINTS = {
 }
 _CORRELATION_HEADER = "ININ-Correlation-Id"
 
+
+@dataclass(slots=True)
+class Call:
+    """What handlers read of a request, and what they leave for its answer; `body` is None where it is too large."""
+
+    record: LoggedRequest
+    body: bytes | None
+    query: MultiMapping[str]
+    faults: list[Fault] = field(default_factory=list)
+    rate_limit: dict[str, str] = field(default_factory=dict)
+
+
+CALL = web.RequestKey("call", Call)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -49,7 +63,7 @@ class Frame:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Log the request, let faults strike, turn refusals into documented bodies, name the answer."""
-        record = await self._record(request)
+        call = request[CALL] = await self._call(request)
         context_id = str(uuid.uuid4())
         try:
             response = await self._answer(request, handler, context_id)
@@ -57,35 +71,34 @@ class Frame:
             sabotage.cut(request)
             return web.Response()
         response.headers[_CORRELATION_HEADER] = context_id
-        response.headers.update(request.get("rate_limit", {}))
-        record.status = response.status
-        if any(fault.kind == "truncated" for fault in request["faults"]):
+        response.headers.update(call.rate_limit)
+        call.record.status = response.status
+        if any(fault.kind == "truncated" for fault in call.faults):
             return await sabotage.send_half(request, response)
         return response
 
-    async def _record(self, request: web.Request) -> LoggedRequest:
-        request["body"] = await _body(request)
+    async def _call(self, request: web.Request) -> Call:
+        body = await _body(request)
         record = LoggedRequest(
             endpoint=_endpoint(request),
             method=request.method,
             path=request.path,
             query=request.query_string,
-            body=_readable(request["body"]),
+            raw_body=body or b"",
             at=self._org.clock(),
             monotonic_seconds=time.monotonic(),
         )
-        self._org.requests.append(record)
-        request["record"], request["query"], request["faults"] = record, request.query, []
-        return record
+        self._org.log(record)
+        return Call(record, body, request.query)
 
     async def _answer(self, request: web.Request, handler: Handler, context_id: str) -> web.Response:
         try:
-            await self._strike(request)
-            if request["body"] is None:
+            await self._strike(request[CALL])
+            if request[CALL].body is None:
                 raise ApiError(413)
             response = await handler(request)
             assert isinstance(response, web.Response)  # noqa: S101 - no handler here streams
-            return self._spoiled(request, response)
+            return self._spoiled(request[CALL], response)
         except TokenError as refusal:
             return web.json_response(refusal.body, status=refusal.status)
         except sabotage.ProxyAnswer as proxy:
@@ -99,29 +112,27 @@ class Frame:
 
     # Faults
 
-    async def _strike(self, request: web.Request) -> None:
-        record = request["record"]
-        for fault in self._org.faults.before(record.endpoint, record.at):
-            self._note(request, fault)
+    async def _strike(self, call: Call) -> None:
+        for fault in self._org.faults.before(call.record.endpoint, call.record.at):
+            _note(call, fault)
             if fault.kind == "expire_tokens":
                 self._org.expire_tokens()
             elif fault.kind == "rotate_secret":
                 self._org.rotate_secret(fault.secret)
             elif fault.kind == "endless_pages":
-                body, request["query"] = sabotage.to_first_page(record.body, request["query"])
-                request["body"] = orjson.dumps(body)
+                call.body, call.query = sabotage.to_first_page(call.record.body, call.query)
             else:
-                await sabotage.strike_before(fault, record.endpoint == TOKEN)
+                await sabotage.strike_before(fault, call.record.endpoint == TOKEN)
 
-    def _spoiled(self, request: web.Request, response: web.Response) -> web.Response:
-        record = request["record"]
-        for fault in self._org.faults.after(record.endpoint, record.at):
-            self._note(request, fault)
-        return sabotage.spoil(response, request["faults"], record.body, _page_number(request))
+    def _spoiled(self, call: Call, response: web.Response) -> web.Response:
+        for fault in self._org.faults.after(call.record.endpoint, call.record.at):
+            _note(call, fault)
+        return sabotage.spoil(response, call.faults, call.record)
 
-    def _note(self, request: web.Request, fault: Fault) -> None:
-        request["faults"].append(fault)
-        request["record"].faults.append(fault.kind)
+
+def _note(call: Call, fault: Fault) -> None:
+    call.faults.append(fault)
+    call.record.faults.append(fault.kind)
 
 
 def _endpoint(request: web.Request) -> str:
@@ -135,17 +146,3 @@ async def _body(request: web.Request) -> bytes | None:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
         return None
-
-
-def _page_number(request: web.Request) -> int:
-    text = request.query.get("pageNumber", "1")
-    return int(text) if text.isdecimal() else 1
-
-
-def _readable(body: bytes | None) -> Any:
-    if not body:
-        return None
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, Contacts, Flags, Longs
+from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, SESSION, Contacts, Flags, Longs
 
 SHORT_ABANDON_MS = 5_000
 
@@ -26,15 +26,14 @@ class Measure:
     stamp: str
     happened: Callable[[Contacts], Flags]
     length: Callable[[Contacts], Longs] | None = None
-    on_cobrowse: bool = False
 
 
 def _offered(contacts: Contacts) -> Flags:
-    return np.asarray(contacts.offered_at != NEVER)
+    return np.asarray((contacts.offered_at != NEVER) & (contacts.outcome != SESSION))
 
 
 def _left(contacts: Contacts) -> Flags:
-    return np.asarray(contacts.left_at != NEVER)
+    return np.asarray(contacts.outcome != SESSION)
 
 
 def _answered(contacts: Contacts) -> Flags:
@@ -55,7 +54,7 @@ def _finished(contacts: Contacts) -> Flags:
 
 MEASURES: dict[str, Measure] = {
     "nBlindTransferred": Measure(ENDED_AT, lambda c: c.transferred & (c.talk % 4 != 0)),
-    "nCobrowseSessions": Measure(OFFERED_AT, _offered, on_cobrowse=True),
+    "nCobrowseSessions": Measure(OFFERED_AT, lambda c: c.outcome == SESSION),
     "nConnected": Measure(LEFT_AT, _answered),
     "nConsultTransferred": Measure(ENDED_AT, lambda c: c.transferred & (c.talk % 4 == 0)),
     "nOffered": Measure(OFFERED_AT, _offered),

@@ -49,6 +49,7 @@ class OrgConfig:
     token_seconds: int = 86_399
     requests_per_minute: int = 300
     incidents: tuple[Incident, ...] = ()
+    remembered_requests: int = 10_000
     lateness: Lateness = ON_TIME
     replay: Replay | AnchoredReplay | None = None  # then queues, incidents and lateness play no part
 
@@ -166,6 +167,11 @@ class SimulatedOrg:
         """Exact counts per (queue id, media type, bucket start) of the queues that exist now."""
         cells = truth.count(self.view.source, start, end, bucket_seconds)
         return {cell: counts for cell, counts in cells.items() if cell.queue_id not in self.view.removed}
+
+    def log(self, request: LoggedRequest) -> None:
+        """Remember a request, and forget the oldest beyond `remembered_requests`."""
+        self.requests.append(request)
+        del self.requests[: -self.config.remembered_requests]
 
     def calls(self, endpoint: str) -> list[LoggedRequest]:
         """The requests to one endpoint so far."""

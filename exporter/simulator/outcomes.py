@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.simulator.arrivals import Quarters
-from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, NOWHERE, Contacts, Flags
+from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, NOWHERE, SESSION, Contacts, Flags
 from exporter.simulator.incidents import Incident
 from exporter.simulator.profiles import CELL_MS, MediaProfile
 from exporter.simulator.randomness import Floats, Keys, derive, exponentials, normals, uniforms
@@ -141,6 +141,8 @@ def _touched(incident: Incident, table: StreamTable) -> Flags:
 
 def _outcomes(profile: MediaProfile, abandon_ratio: Floats, draws: Floats) -> NDArray[np.int8]:
     flows = abandon_ratio + profile.flow_out
+    if profile.only_sessions:
+        return np.full(len(draws), SESSION, dtype=np.int8)
     outcome = np.full(len(draws), ANSWERED, dtype=np.int8)
     outcome[draws < flows + profile.ends_nowhere] = NOWHERE
     outcome[draws < flows] = FLOWED_OUT

@@ -46,6 +46,7 @@ class MediaProfile:
     most_wait: int
     most_talk: int
     most_acw: int
+    only_sessions: bool = False
 
     @property
     def lookback_ms(self) -> int:
@@ -74,8 +75,8 @@ PROFILES: dict[str, MediaProfile] = {
         540 * SECOND, 0.0, 20 * SECOND, 30 * MINUTE, 25 * MINUTE, 5 * MINUTE,
     ),
     COBROWSE: MediaProfile(
-        20 * SECOND, 0.8, 0.05, 0.0, 0.0, 1.0, 1.0, SECOND, SECOND, SECOND,
-        300 * SECOND, 0.0, SECOND, MINUTE, MINUTE, MINUTE,
+        20 * SECOND, 0.8, 0.05, 0.0, 0.0, 0.0, 1.0, SECOND, SECOND, SECOND,
+        300 * SECOND, 0.0, SECOND, MINUTE, MINUTE, MINUTE, only_sessions=True,
     ),
 }  # fmt: skip
 

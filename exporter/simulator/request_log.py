@@ -1,6 +1,6 @@
 """What the simulated org was asked: a record of every request, for tests and for counting calls.
 
-The server appends; nobody removes but `clear`. Wall times are of the org's clock, monotonic ones of the machine.
+The server appends; the org forgets the oldest. Wall times are of the org's clock, monotonic ones of the machine.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
 
 @dataclass(slots=True)
 class LoggedRequest:
@@ -20,12 +22,22 @@ class LoggedRequest:
     method: str
     path: str
     query: str
-    body: Any  # decoded JSON; the text where it is none; None where it is empty
+    raw_body: bytes
     at: datetime
     monotonic_seconds: float
     client_id: str | None = None
     status: int | None = None
     faults: list[str] = field(default_factory=list)  # kinds that struck it
+
+    @property
+    def body(self) -> Any:
+        """Decoded JSON; the text where it is none; None where it is empty."""
+        if not self.raw_body:
+            return None
+        try:
+            return orjson.loads(self.raw_body)
+        except orjson.JSONDecodeError:
+            return self.raw_body.decode("utf-8", "replace")
 
 
 def most_in_any_minute(requests: Sequence[LoggedRequest]) -> int:

@@ -18,7 +18,7 @@ from aiohttp import web
 from exporter.simulator.api_errors import ApiError
 from exporter.simulator.contracts import aggregates, listing, observations, summary
 from exporter.simulator.contracts.requests import MOST_BODY_BYTES, decode_object
-from exporter.simulator.frame import Frame
+from exporter.simulator.frame import CALL, Frame
 from exporter.simulator.oauth import CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS, Client
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class _Server:
     def _client(self, request: web.Request, permission: str | None) -> Client:
         now = self._org.clock()
         token = self._org.office.token(request.headers.get("Authorization"), now)
-        request["record"].client_id = token.client.id
-        request["rate_limit"] = self._org.rate_limit.count(token.text, now)
+        request[CALL].record.client_id = token.client.id
+        request[CALL].rate_limit = self._org.rate_limit.count(token.text, now)
         if permission is not None:
             token.client.require(permission)
         return token.client
@@ -77,12 +77,12 @@ class _Server:
         client = self._client(request, permission)
         if request.content_type != "application/json":
             raise ApiError(415)
-        return client, decode_object(request["body"])
+        return client, decode_object(request[CALL].body or b"")
 
     # Tokens
 
     async def token(self, request: web.Request) -> web.Response:
-        form = request["body"].decode("utf-8", "replace")
+        form = (request[CALL].body or b"").decode("utf-8", "replace")
         grant = self._org.office.grant(request.headers.get("Authorization"), form, self._org.clock())
         return web.json_response(grant)
 
@@ -100,7 +100,7 @@ class _Server:
 
     async def queues(self, request: web.Request) -> web.Response:
         client = self._client(request, QUEUE_VIEW)
-        page = listing.queue_page(request.path, request["query"], self._org.view.listed(client))
+        page = listing.queue_page(request.path, request[CALL].query, self._org.view.listed(client))
         return _json(orjson.dumps(page))
 
     async def queue(self, request: web.Request) -> web.Response:
@@ -113,7 +113,7 @@ class _Server:
     async def divisions(self, request: web.Request) -> web.Response:
         client = self._client(request, None)
         granted = [each for each in self._org.divisions if client.divisions is None or each.id in client.divisions]
-        return _json(orjson.dumps(listing.division_page(request.path, request["query"], granted)))
+        return _json(orjson.dumps(listing.division_page(request.path, request[CALL].query, granted)))
 
     # Analytics
 

@@ -34,7 +34,7 @@ from exporter.simulator.tally import ContactSource, streams_of
 
 #: Found by others at the real service: more predicates than this are refused.
 MOST_PREDICATES = 200
-#: The media types that every queue shows, in the order of real answers.
+#: The media types that every queue shows, in the order of real answers. Others show only who talks.
 _MEDIA_TYPES = (CHAT, MESSAGE, EMAIL, CALLBACK, VOICE)
 
 
@@ -101,8 +101,9 @@ def _rows(
     people = list(Staff.of(queue, seed, busy, now_ms).data(query.metrics, seed))
     if people:
         yield {"group": {"queueId": queue.id}, "data": people}
-    for media in _MEDIA_TYPES:
-        data = list(_contact_data(query.metrics, present.get((index, media), _Now())))
+    for media in (*_MEDIA_TYPES, *set(queue.media_types).difference(_MEDIA_TYPES)):
+        metrics = query.metrics if media in _MEDIA_TYPES else [name for name in query.metrics if name == "oInteracting"]
+        data = list(_contact_data(metrics, present.get((index, media), _Now())))
         if data:
             yield {"group": {"mediaType": media, "queueId": queue.id}, "data": data}
 

@@ -20,11 +20,6 @@ class Once(Generic[T]):
         self._build = build
         self._task: asyncio.Task[T] | None = None
 
-    @property
-    def asked(self) -> bool:
-        """True once somebody wanted it."""
-        return self._task is not None
-
     async def get(self) -> T:
         if self._task is None:
             self._task = asyncio.create_task(asyncio.to_thread(self._build))

@@ -29,8 +29,8 @@ class View:
     def __init__(self, shown: Shown, exposition: Exposition, json: JsonWriter, csv: CsvWriter) -> None:
         self.shown = shown
         self.exposition = exposition
-        self.plain_text = Once(exposition.text.plain)
-        self.plain_openmetrics = Once(exposition.openmetrics.plain)
+        self.plain_wanted: set[bool] = set()  # of which formats (True: OpenMetrics) somebody wanted the plain text
+        self._plain = {False: Once(exposition.text.plain), True: Once(exposition.openmetrics.plain)}
         self.answers: dict[tuple[bool, bool], tuple[bytes, list[bytes]]] = {}  # (OpenMetrics, gzip) → own part, body
         self._json = json
         self._csv = csv
@@ -43,7 +43,13 @@ class View:
         if gzip:
             body = self.exposition.openmetrics if openmetrics else self.exposition.text
             return [body.member, body.gzip_tail(own)]
-        return [await (self.plain_openmetrics if openmetrics else self.plain_text).get(), own]
+        self.plain_wanted.add(openmetrics)
+        return [await self._plain[openmetrics].get(), own]
+
+    async def make_ready(self, plain_wanted: set[bool]) -> None:
+        """Build the plain text of these formats ahead of the first request."""
+        for openmetrics in plain_wanted:
+            await self._plain[openmetrics].get()
 
     def dashboard(self, rows: RowFilter = ALL, csv_link: str = "/export.csv") -> Document:
         return self._dashboard if rows == ALL else self._new_dashboard(rows, csv_link)
@@ -80,12 +86,10 @@ class Publisher:
         return self._view.shown.snapshot if self._view else None
 
     async def publish(self, snapshot: Snapshot) -> None:
-        """Render off the event loop, then swap; a format that was last asked for in plain is made ready too."""
-        view, before = await self._render(snapshot), self._view
-        if before is not None and before.plain_text.asked:
-            await view.plain_text.get()
-        if before is not None and before.plain_openmetrics.asked:
-            await view.plain_openmetrics.get()
+        """Render off the event loop, then swap; what somebody wanted in plain of the last one is made ready too."""
+        view = await self._render(snapshot)
+        if self._view is not None:
+            await view.make_ready(self._view.plain_wanted)
         self._swap(view)
 
     async def view(self) -> View | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -19,8 +20,9 @@ ONE_PIECE_BYTES = 3_000_000
 WRITE_BYTES = 256 * 1024
 YIELD_BYTES = 1024 * 1024
 
-#: A client that takes no 256 kB in this time is dropped, so that it cannot hold memory or an export for ever.
-SLOW_CLIENT_SECONDS = 30.0
+#: A client that does not take a write in this time is dropped, so that it cannot hold memory or an export for ever.
+SLOW_CLIENT_SECONDS = 60.0
+SLOW_CLIENT = web.AppKey("slow_client_seconds", float)
 
 JSON_TYPE = "application/json; charset=utf-8"
 PLAIN_TYPE = "text/plain; charset=utf-8"
@@ -62,12 +64,14 @@ async def send(request: web.Request, parts: Sequence[bytes], headers: Mapping[st
     """200 with `parts` one after the other as the body."""
     length = sum(map(len, parts))
     if length <= ONE_PIECE_BYTES:
-        return web.Response(body=parts[0] if len(parts) == 1 else b"".join(parts), headers=headers)
+        whole = web.Response(body=parts[0] if len(parts) == 1 else b"".join(parts), headers=headers)
+        await _in_time(request, _finish(request, whole))
+        return whole
     response = web.StreamResponse(headers=headers)
     response.content_length = length
     await response.prepare(request)
     if request.method != "HEAD":
-        await _write(request, response, parts)
+        await _in_time(request, _write(request, response, parts))
     return response
 
 
@@ -76,15 +80,30 @@ async def stream(request: web.Request, chunks: AsyncIterator[bytes], headers: Ma
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     if request.method != "HEAD":
-        try:
-            async for chunk in chunks:
-                await _write(request, response, [chunk])
-        except (ConnectionError, TimeoutError):
-            _cut(request)
-        except Exception:
-            logger.exception("an export broke off")
-            _cut(request)
+        await _in_time(request, _write_chunks(request, response, chunks))
     return response
+
+
+async def _in_time(request: web.Request, sending: Coroutine[Any, Any, None]) -> None:
+    """Send; whatever goes wrong after the first byte can only be told by closing the connection."""
+    try:
+        await sending
+    except (ConnectionError, TimeoutError):
+        _cut(request)
+    except Exception:
+        logger.exception("%s broke off", request.path)
+        _cut(request)
+
+
+async def _finish(request: web.Request, response: web.Response) -> None:
+    async with _patience(request):
+        await response.prepare(request)
+        await response.write_eof()
+
+
+async def _write_chunks(request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
+    async for chunk in chunks:
+        await _write(request, response, [chunk])
 
 
 async def _write(request: web.Request, response: web.StreamResponse, parts: Sequence[bytes]) -> None:
@@ -92,11 +111,15 @@ async def _write(request: web.Request, response: web.StreamResponse, parts: Sequ
     for part in parts:
         view = memoryview(part)
         for start in range(0, len(view), WRITE_BYTES):
-            async with asyncio.timeout(SLOW_CLIENT_SECONDS):
+            async with _patience(request):
                 await response.write(view[start : start + WRITE_BYTES])
             written += WRITE_BYTES
             if written % YIELD_BYTES == 0:
                 await asyncio.sleep(0)
+
+
+def _patience(request: web.Request) -> asyncio.Timeout:
+    return asyncio.timeout(request.app[SLOW_CLIENT])
 
 
 def _cut(request: web.Request) -> None:

@@ -8,6 +8,7 @@ metrics alone. What is asked for is checked in `query`, what it looks like is ma
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import aclosing
@@ -25,7 +26,17 @@ from exporter.publish.negotiate import wants_gzip, wants_openmetrics
 from exporter.publish.once import Document
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.query import EXPORT, FILTERS, BadParameter, Query, parse_query
-from exporter.publish.responses import JSON_TYPE, error, in_one_piece, plain, secure, send, stream
+from exporter.publish.responses import (
+    JSON_TYPE,
+    SLOW_CLIENT,
+    SLOW_CLIENT_SECONDS,
+    error,
+    in_one_piece,
+    plain,
+    secure,
+    send,
+    stream,
+)
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.shown import ERROR, NO_SNAPSHOT, SUCCESS
 from exporter.publish.times import compact
@@ -47,10 +58,12 @@ def make_app(
     history: HistoryReader | None = None,
     alive: Callable[[], bool] = lambda: True,
     middlewares: Iterable[Middleware] = (),
+    slow_client_seconds: float = SLOW_CLIENT_SECONDS,
 ) -> web.Application:
     """The application with all routes; `middlewares` (access control, say) come inside the error handling."""
     routes = _Routes(publisher, self_metrics, clock, history, alive)
     app = web.Application(middlewares=[_errors_as_json, *middlewares], client_max_size=64 * 1024)
+    app[SLOW_CLIENT] = slow_client_seconds
     app.on_response_prepare.append(secure)
     app.router.add_get("/", routes.page)
     app.router.add_get("/metrics", routes.metrics)
@@ -101,8 +114,8 @@ class _Routes:
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         view = await self._publisher.view()
-        body = page.render(view.shown if view else None)
-        return web.Response(body=body, headers=page.HEADERS)
+        body = await asyncio.to_thread(page.render, view.shown if view else None)
+        return await send(request, [body], page.HEADERS)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         view = await self._publisher.view()
@@ -134,7 +147,7 @@ class _Routes:
         view = await self._publisher.view()
         if view is None or view.shown.status == ERROR:
             return _not_yet(view)
-        link = f"/export.csv?{request.query_string}" if request.query_string else "/export.csv"
+        link = f"/export.csv?{request.rel_url.raw_query_string}"
         return await _document(request, view, view.dashboard(query.rows, link), {"Content-Type": JSON_TYPE})
 
     async def envelope(self, request: web.Request) -> web.StreamResponse:

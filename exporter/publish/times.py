@@ -17,6 +17,8 @@ _RELATIVE = re.compile(r"-(\d{1,9})([smhdw])", re.ASCII)
 #: Nine digits are 1973, eleven the year 5138; fewer would rather be a year or a day, which ISO 8601 may judge.
 _SECONDS = re.compile(r"\d{9,11}(\.\d+)?", re.ASCII)
 _MILLISECONDS = re.compile(r"\d{12,14}", re.ASCII)
+#: Python itself takes any character between date and time.
+_ISO = re.compile(r"\d{4}-?\d\d-?\d\d([T ].+)?", re.ASCII | re.IGNORECASE)
 
 
 def iso(moment: datetime) -> str:
@@ -45,6 +47,8 @@ def parse_moment(text: str, now_seconds: float) -> float:
         return float(text)
     if _MILLISECONDS.fullmatch(text):
         return int(text) / 1000
+    if not _ISO.fullmatch(text):
+        raise ValueError("not a moment")
     return max(0.0, _iso_seconds(text))
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from exporter.models import (
     ABANDONMENT,
     DATASETS,
+    OFFERED,
     SLA_BREACH,
     DatasetState,
     HistoryBucket,
+    PollReport,
     Queue,
     Rows,
     ScoreColumns,
@@ -130,4 +132,14 @@ def history_bucket(start_seconds: int, rows: Rows = ROWS, **changes: Any) -> His
         z={ABANDONMENT: col(4.5, NAN, -0.5), SLA_BREACH: col(1.25, NAN, 0.1)},
         anomaly={ABANDONMENT: col(1, NAN, 0), SLA_BREACH: col(0, NAN, 0)},
     )
+    return replace(whole, **changes)
+
+
+def org_scores() -> Scores:
+    """The organisation's scores by media type: chat has none, voice has lost its contacts."""
+    return Scores("seasonal", 3.0, {OFFERED: score([0, 22], [NAN, -6.5], [NAN, 1], [NAN, 80], [NAN, 9], [NAN, 4.5])})
+
+
+def report(**changes: Any) -> PollReport:
+    whole = PollReport(started=NOW, duration_seconds=0.75, outcome="ok", rows=3, failures={}, messages={})
     return replace(whole, **changes)

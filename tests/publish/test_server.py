@@ -5,75 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from exporter.models import OBSERVATIONS, WINDOW, DatasetState, HistoryBucket
-from exporter.publish.publisher import Publisher
-from exporter.publish.self_metrics import SelfMetrics
-from exporter.publish.server import make_app
-from tests.conftest import FakeClock
-from tests.publish.samples import NOW, datasets, history_bucket, snapshot
+from exporter.models import OBSERVATIONS, WINDOW, DatasetState
+from tests.publish.conftest import Client, Exporter
+from tests.publish.samples import NOW, datasets
 
 PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 ROUTES = ("/", "/metrics", "/dashboard", "/api/dashboard/metrics", "/export.csv", "/-/healthy", "/-/ready")
-
-Client = TestClient[web.Request, web.Application]
-
-
-class History:
-    """Buckets in a list."""
-
-    def __init__(self, buckets: list[HistoryBucket]) -> None:
-        self.buckets = buckets
-        self.closed = False
-
-    def read(self, from_seconds: int, to_seconds: int) -> Iterator[HistoryBucket]:
-        try:
-            yield from (bucket for bucket in self.buckets if from_seconds <= bucket.start_seconds < to_seconds)
-        finally:
-            self.closed = True
-
-
-class Exporter:
-    """The publishing side put together as app.py does it."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock(NOW)
-        self.metrics = SelfMetrics(self.clock, version="0.1.0", contract="aggregates")
-        self.publisher = Publisher(self.clock, self.metrics.on_series)
-        self.history = History([history_bucket(int(NOW.timestamp()) // 900 * 900 - 900 * n) for n in (3, 2, 1)])
-        self.alive = True
-
-    async def publish(self, **changes: Any) -> None:
-        new = snapshot(**changes)
-        await self.publisher.publish(new)
-        self.metrics.on_snapshot(new)
-
-
-@pytest.fixture
-def exporter() -> Exporter:
-    return Exporter()
-
-
-@pytest.fixture
-async def client(exporter: Exporter) -> AsyncIterator[Client]:
-    app = make_app(
-        publisher=exporter.publisher,
-        self_metrics=exporter.metrics,
-        clock=exporter.clock,
-        history=exporter.history,
-        alive=lambda: exporter.alive,
-    )
-    async with TestClient(TestServer(app), auto_decompress=False, headers={"Accept-Encoding": "identity"}) as client:
-        yield client
 
 
 async def samples(client: Client, accept: str = "", gzipped: bool = False) -> dict[tuple[Any, ...], float]:

@@ -20,7 +20,7 @@ from exporter.analysis.baseline import BASELINE_COUNTS
 from exporter.analysis.ceiling import Ceiling, Published
 from exporter.analysis.fitting import Fitted
 from exporter.analysis.history import History, MergeReport
-from exporter.analysis.rows import RowOrder, speaking
+from exporter.analysis.rows import AgentLabels, QueueNames, RowOrder, speaking
 from exporter.analysis.scoring import Method, ScoreOptions
 from exporter.analysis.series import COUNTERS
 from exporter.analysis.snapshot import MediaTypes, observed_columns, service_level_targets, window_columns
@@ -79,14 +79,11 @@ class Analyst:
         self.history = history
         self._method, self._options = method, options
         self._contract, self._bucket = contract, bucket
-        self._order = RowOrder()
+        self._order, self._names, self._agents = RowOrder(), QueueNames(history.names()), AgentLabels()
         self._ceiling = Ceiling(max_series)
         self._facts = RowFacts.of(self._order.rows, None)
         self._fitted: Fitted | None = None
-        self._directory: Directory | None = None
         self._queues: tuple[Queue, ...] = ()
-        self._names = history.names()
-        self._agents = AgentLabels()
         self._prune_due = float("-inf")
         self._last_id = 0
 
@@ -119,7 +116,7 @@ class Analyst:
         org = {name: facts.media.sums(column) for name, column in counts.items()}
         fitted = self._fit(window.window) if window else None
         scores = fitted.scores(window.window, facts.rows.keys, counts) if window and fitted else None
-        agent_keys, agents = self._agents.of(observations, self._order, self._names)
+        agent_keys, agents = self._agents.of(observations, self._names)
         everything = Published(facts.rows, columns, scores, agent_keys, agents, self._queues)
         shown = self._ceiling.apply(everything, self._contacts)
         self._tidy(now)
@@ -144,17 +141,13 @@ class Analyst:
         )
 
     def _learn_names(self, directory: Directory | None, window: QueueTable | None) -> None:
-        self._order.follow(directory)
-        if directory is not None and directory is not self._directory:
-            self._directory = directory
+        if self._names.follow(directory, window.names if window else {}) and directory is not None:
             self._queues = tuple(sorted(directory.queues.values(), key=lambda queue: queue.id))
             self.history.name_queues({queue.id: queue.name for queue in self._queues})
-        if window is not None and window.names:
-            self._names = {**self._names, **window.names}
 
     def _rows(self, now: datetime, window: QueueTable | None, observations: ObservationTable | None) -> Rows:
         active = self.history.active(int(now.timestamp()) - self.history.baseline_seconds)
-        candidates = set(self._order.listed(active))
+        candidates = set(self._names.listed(active))
         if window is not None:
             candidates.update(speaking(window.keys, (window.columns[name] for name in _EVENTS)))
         if observations is not None:
@@ -162,8 +155,8 @@ class Analyst:
         return self._order.update(candidates, self._names)
 
     def _facts_of(self, rows: Rows) -> RowFacts:
-        if rows is not self._facts.rows or self._directory is not self._facts.directory:
-            self._facts = RowFacts.of(rows, self._directory)
+        if rows is not self._facts.rows or self._names.directory is not self._facts.directory:
+            self._facts = RowFacts.of(rows, self._names.directory)
         return self._facts
 
     def _columns(
@@ -208,23 +201,3 @@ class Analyst:
     def _next_id(self, now: datetime) -> int:
         self._last_id = max(self._last_id + 1, int(now.timestamp() * 1000))
         return self._last_id
-
-
-class AgentLabels:
-    """The labels of agent counts; the same tuple while nothing in it changes."""
-
-    def __init__(self) -> None:
-        self._labels: tuple[tuple[str, str, str], ...] = ()
-
-    def of(
-        self, observations: ObservationTable | None, order: RowOrder, names: Mapping[str, str]
-    ) -> tuple[tuple[tuple[str, str, str], ...], FloatColumn]:
-        """Labels and counts of agents, without those of queues that are gone."""
-        if observations is None:
-            return (), np.zeros(0)
-        present = [i for i, (queue_id, _) in enumerate(observations.agent_keys) if order.exists(queue_id)]
-        keys = (observations.agent_keys[i] for i in present)
-        labels = tuple((queue_id, order.queue_name(queue_id, names), status) for queue_id, status in keys)
-        if labels != self._labels:
-            self._labels = labels
-        return self._labels, observations.agents[present]

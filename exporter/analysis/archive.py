@@ -89,7 +89,7 @@ class Archive:
     ) -> bool:
         """Writes all that is pending, and the rest, in one transaction; tells whether the file has it now."""
         if self.store is None:
-            return self._flush_nothing(keep)
+            return True
         with self._lock:
             buckets, scores, marks = dict(self._buckets), dict(self._scores), dict(self._marks)
             unscored = frozenset(self._unscored)
@@ -100,6 +100,12 @@ class Archive:
             return False
         self._written(buckets, scores, marks, unscored)
         return True
+
+    def trim(self, first: int, end: int) -> None:
+        """Forgets pending buckets that start outside of [first, end)."""
+        with self._lock:
+            self._buckets = {start: each for start, each in self._buckets.items() if first <= start < end}
+            self._scores = {start: each for start, each in self._scores.items() if first <= start < end}
 
     def begin_anew(self, trouble: DamagedFileError) -> bool:
         """Sets the file aside and begins an empty one; where even that is impossible, goes on in memory."""
@@ -119,14 +125,6 @@ class Archive:
         if self.store is not None:
             self.store.close()
             self.store = None
-
-    def _flush_nothing(self, keep: tuple[int, int] | None) -> bool:
-        if keep is not None:
-            first, end = keep
-            with self._lock:
-                self._buckets = {start: each for start, each in self._buckets.items() if first <= start < end}
-                self._scores = {start: each for start, each in self._scores.items() if first <= start < end}
-        return True
 
     def _failed(self, trouble: HistoryError) -> None:
         if isinstance(trouble, DamagedFileError):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.codec import Packed, pack, trim
-from exporter.models import BUCKET_COUNTS, BucketBatch, IntColumn, SeriesKey
+from exporter.models import BUCKET_COUNTS, BucketBatch, IntColumn
 
 #: Counts of one bucket and the positions they belong to.
 Counted = tuple[IntColumn | slice, Mapping[str, NDArray[Any]]]
@@ -41,8 +41,7 @@ class Incoming:
     """A batch of which only the series with a contact are looked at."""
 
     batch: BucketBatch
-    touched: IntColumn  # their columns in the batch
-    keys: tuple[SeriesKey, ...]
+    touched: IntColumn  # their places among the batch's keys
 
     @classmethod
     def of(cls, batch: BucketBatch) -> Incoming:
@@ -50,8 +49,7 @@ class Incoming:
         any_contact = np.zeros(len(batch.keys), bool)
         for column in batch.counts.values():
             any_contact |= column.any(axis=0)
-        touched = np.flatnonzero(any_contact)
-        return cls(batch, touched, tuple(batch.keys[each] for each in touched.tolist()))
+        return cls(batch, np.flatnonzero(any_contact))
 
     def counts(self, bucket: int) -> dict[str, IntColumn]:
         """Counts of the touched series in one bucket, by its place in the batch."""

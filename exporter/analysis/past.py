@@ -1,8 +1,8 @@
 """Past buckets for people: stored bytes to the rows of /export.csv, and scores to stored bytes.
 
 Comes in: rows of the archive. Goes out: `HistoryBucket`, one at a time. All buckets of one reading have the same
-`Rows`: every series that history knows, sorted; a series without a contact in a bucket has zero counts there. Scores
-are kept as float32, seven digits: float64 would double the file, and noise does not compress.
+`Rows`, sorted; a series without a contact in a bucket has zero counts there. Scores are kept as float32, seven digits:
+float64 would double the file, and noise does not compress.
 """
 
 from __future__ import annotations
@@ -37,6 +37,15 @@ class PastRows:
         known = sorted((key, name or key.queue_id, position) for position, key, name in series.known())
         keys, names, positions = zip(*known, strict=True) if known else ((), (), ())
         return cls(Rows(keys, names), np.array(positions, np.int64), series.revision)
+
+    def since(self, last_contact: IntColumn, start: int) -> PastRows:
+        """Without the series whose last contact (by position) is older than `start`."""
+        recent = np.flatnonzero(last_contact[self.positions] >= start)
+        if len(recent) == len(self.positions):
+            return self
+        keys, names = self.rows.keys, self.rows.names
+        rows = Rows(tuple(keys[row] for row in recent), tuple(names[row] for row in recent))
+        return PastRows(rows, self.positions[recent], self.revision)
 
     def bucket(self, row: BucketRow, bucket_seconds: int) -> HistoryBucket:
         """One stored bucket, decoded."""

@@ -3,17 +3,18 @@
 Comes in: rows of counts by bucket start. Goes out: views of neighbouring rows, without a copy. Unsigned 16-bit until a
 count needs more. Free rows lie before and after the used ones: the back-fill comes newest first and goes in front,
 new buckets go behind; when the room behind is used up (every `SLACK_SHARE` of the baseline), or when a gap in the
-middle is filled, the used rows move to new arrays, one count at a time. Untouched rows cost no memory: the system
-gives pages when they are first written. Not thread-safe; `history` takes care of that.
+middle is filled, the used rows move to new arrays, one count at a time. Not thread-safe; `history` takes care of that.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from exporter.analysis.baseline import BASELINE_COUNTS
 from exporter.models import IntColumn
@@ -21,8 +22,10 @@ from exporter.models import IntColumn
 #: Rows kept free behind the newest bucket, as a share of the baseline: 42 buckets of a week of quarter hours.
 SLACK_SHARE = 1 / 16
 
-#: New columns beyond those asked for, as a share: a queue that joins should not move the whole ring.
-SPARE_SHARE = 1 / 16
+#: Columns beyond those asked for, as a share: a queue that joins should not move the whole ring. A ring that grows once
+#: will grow again (during the back-fill every hour of the night has its own queues); one that is loaded will not soon.
+GROWING_SHARE = 1 / 16
+SPARE_SHARE = 1 / 64
 
 Counts = NDArray[np.unsignedinteger[Any]]
 
@@ -38,7 +41,7 @@ class Ring:
         self._starts = np.zeros(self._rows, np.int64)
         self._first = self._end = most
         self.width = 0
-        self._columns: dict[str, Counts] = {name: np.zeros((self._rows, 0), np.uint16) for name in BASELINE_COUNTS}
+        self._columns: dict[str, Counts] = {name: _zeros((self._rows, 0), np.uint16) for name in BASELINE_COUNTS}
 
     @property
     def starts(self) -> IntColumn:
@@ -62,9 +65,10 @@ class Ring:
 
     def widen(self, width: int) -> None:
         """Makes room for series up to `width`; they are zero in every bucket held."""
+        spare = GROWING_SHARE if self.width else SPARE_SHARE
         for name, column in self._columns.items():
             if width > column.shape[1]:
-                wider = np.zeros((self._rows, width + int(width * SPARE_SHARE) + 16), column.dtype)
+                wider = _zeros((self._rows, width + int(width * spare) + 16), column.dtype)
                 wider[self._first : self._end, : self.width] = column[self._first : self._end, : self.width]
                 self._columns[name] = wider
         self.width = max(self.width, width)
@@ -97,7 +101,7 @@ class Ring:
         """Keeps these series alone, in this order."""
         used = slice(self._first, self._end)
         for name, column in self._columns.items():
-            kept = np.zeros((self._rows, len(series) + int(len(series) * SPARE_SHARE) + 16), column.dtype)
+            kept = _zeros((self._rows, len(series) + int(len(series) * SPARE_SHARE) + 16), column.dtype)
             kept[used, : len(series)] = column[used][:, series]
             self._columns[name] = kept
         self.width = len(series)
@@ -123,7 +127,7 @@ class Ring:
         targets = first + np.searchsorted(union, self.starts[old])
         sources = slice(self._first + old.start, self._first + old.stop)
         for name, column in self._columns.items():
-            moved = np.zeros(column.shape, column.dtype)  # zeros_like would touch every page
+            moved = _zeros(column.shape, column.dtype)
             moved[targets, : self.width] = column[sources, : self.width]
             self._columns[name] = moved
         self._first, self._end = first, self._most
@@ -133,7 +137,16 @@ class Ring:
         """The array of `name`, in a type that holds `values`."""
         column, most = self._columns[name], int(values.max(initial=0))
         if most > np.iinfo(column.dtype).max:
-            wider = np.zeros(column.shape, np.min_scalar_type(most))
+            wider = _zeros(column.shape, np.min_scalar_type(most))
             wider[self._first : self._end] = column[self._first : self._end]
             self._columns[name] = column = wider
         return column
+
+
+def _zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Counts:
+    """Zeros straight from the system: pages that were never written cost nothing, and all go back when it is dropped.
+
+    An array of the allocator would do neither once it has come to keep freed blocks of this size for itself.
+    """
+    size = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+    return np.ndarray(shape, dtype, buffer=mmap.mmap(-1, size, access=mmap.ACCESS_COPY))

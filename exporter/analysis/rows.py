@@ -1,61 +1,103 @@
-"""Which rows a snapshot has, and in which order.
+"""Which rows a snapshot has, in which order, and what their queues are called.
 
 Comes in: the keys that the window, history and the observations speak of, and the directory. Goes out: `Rows`, sorted
-by queue id and media type, and the same object as long as keys and names are the same, since label text is kept by
-it. A queue that was in an earlier directory and is not in the present one is gone: it has no row, whatever still
-speaks of it.
+by queue id and media type, and labels: the same objects as long as keys and names are the same, since label text is
+kept by them. A queue that was in an earlier directory and is not in the present one is gone: it has no row, whatever
+still speaks of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.models import Directory, FloatColumn, IntColumn, Rows, SeriesKey
+from exporter.models import Directory, FloatColumn, IntColumn, ObservationTable, Rows, SeriesKey
 
 
-class RowOrder:
-    """Remembers the rows of the last snapshot and every queue that a directory ever named."""
+class QueueNames:
+    """Which queues there are, and what they are called: by the directory, else by an answer or history, else by id."""
 
-    def __init__(self) -> None:
-        self._directory: Directory | None = None
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.directory: Directory | None = None
+        self.revision = 0  # grows whenever a name or a presence may have changed
+        self._names = dict(names)
         self._seen: set[str] = set()
-        self._gone: frozenset[str] = frozenset()
-        self._keys: frozenset[SeriesKey] = frozenset()
-        self.rows = Rows((), ())
+        self.gone: frozenset[str] = frozenset()
 
-    def follow(self, directory: Directory | None) -> None:
-        """Learns which queues there are; one that came back is no longer gone."""
-        if directory is None or directory is self._directory:
-            return
-        self._directory = directory
-        self._seen.update(directory.queues)
-        self._gone = frozenset(self._seen - directory.queues.keys())
-
-    def exists(self, queue_id: str) -> bool:
-        """False for a queue that has vanished from the directory."""
-        return queue_id not in self._gone
+    def follow(self, directory: Directory | None, names: Mapping[str, str]) -> bool:
+        """Learns from a poll's readings; tells whether the directory is a new one. A queue that came back is there."""
+        new = directory is not None and directory is not self.directory
+        if directory is not None and new:
+            self.directory = directory
+            self._seen.update(directory.queues)
+            self.gone = frozenset(self._seen - directory.queues.keys())
+        told = names.items() - self._names.items()
+        self._names.update(told)
+        self.revision += bool(new or told)
+        return new
 
     def listed(self, keys: Iterable[SeriesKey]) -> list[SeriesKey]:
         """Those whose queue stands in the present directory."""
-        queues = self._directory.queues if self._directory else {}
+        queues = self.directory.queues if self.directory else {}
         return [key for key in keys if key.queue_id in queues]
 
-    def update(self, candidates: Iterable[SeriesKey], names: Mapping[str, str]) -> Rows:
-        """The rows for these keys; `names` by queue id serve queues that the directory does not name."""
-        keys = frozenset(key for key in candidates if key.queue_id not in self._gone)
+    def of(self, queue_ids: Iterable[str]) -> Iterator[str]:
+        """The name of each queue."""
+        queues, names = self.directory.queues if self.directory else {}, self._names
+        for queue_id in queue_ids:
+            queue = queues.get(queue_id)
+            yield (queue.name if queue else names.get(queue_id)) or queue_id
+
+
+class RowOrder:
+    """The rows of the last snapshot."""
+
+    def __init__(self) -> None:
+        self.rows = Rows((), ())
+        self._keys: frozenset[SeriesKey] = frozenset()
+        self._revision = -1
+
+    def update(self, candidates: Iterable[SeriesKey], names: QueueNames) -> Rows:
+        """The rows for these keys, less those of queues that are gone."""
+        keys = frozenset(candidates)
+        if names.gone:
+            keys = frozenset(key for key in keys if key.queue_id not in names.gone)
+        if keys == self._keys and names.revision == self._revision:
+            return self.rows
         ordered = self.rows.keys if keys == self._keys else tuple(sorted(keys))
-        named = tuple(self.queue_name(key.queue_id, names) for key in ordered)
+        named = tuple(names.of(key.queue_id for key in ordered))
+        self._keys, self._revision = keys, names.revision
         if ordered is not self.rows.keys or named != self.rows.names:
-            self._keys, self.rows = keys, Rows(ordered, named)
+            self.rows = Rows(ordered, named)
         return self.rows
 
-    def queue_name(self, queue_id: str, names: Mapping[str, str]) -> str:
-        """By the directory, else by `names`, else the id."""
-        queue = self._directory.queues.get(queue_id) if self._directory else None
-        return (queue.name if queue else names.get(queue_id)) or queue_id
+
+class AgentLabels:
+    """The labels of agent counts; the same tuple as long as nothing in it changes."""
+
+    def __init__(self) -> None:
+        self._labels: tuple[tuple[str, str, str], ...] = ()
+        self._keys: tuple[tuple[str, str], ...] = ()
+        self._present: list[int] = []
+        self._revision = -1
+
+    def of(
+        self, observations: ObservationTable | None, names: QueueNames
+    ) -> tuple[tuple[tuple[str, str, str], ...], FloatColumn]:
+        """Labels and counts of agents, without those of queues that are gone."""
+        if observations is None:
+            return (), np.zeros(0)
+        if self._revision != names.revision or self._keys != observations.agent_keys:
+            self._keys, self._revision = observations.agent_keys, names.revision
+            self._present = [i for i, key in enumerate(self._keys) if key[0] not in names.gone]
+            keys = [self._keys[i] for i in self._present]
+            named = names.of(queue_id for queue_id, _ in keys)
+            labels = tuple((key[0], name, key[1]) for key, name in zip(keys, named, strict=True))
+            self._labels = labels if labels != self._labels else self._labels
+        return self._labels, observations.agents[self._present]
 
 
 def speaking(keys: Sequence[SeriesKey], columns: Iterable[FloatColumn]) -> list[SeriesKey]:
@@ -68,7 +110,7 @@ def speaking(keys: Sequence[SeriesKey], columns: Iterable[FloatColumn]) -> list[
 
 def places(keys: Sequence[SeriesKey], index: Mapping[SeriesKey, int]) -> IntColumn:
     """The place of each key, -1 where it has none."""
-    return np.fromiter((index.get(key, -1) for key in keys), np.int64, len(keys))
+    return np.fromiter(map(index.get, keys, repeat(-1)), np.int64, len(keys))
 
 
 def spread(column: FloatColumn, at: IntColumn, rows: int, absent: float) -> FloatColumn:

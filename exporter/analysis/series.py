@@ -9,6 +9,7 @@ correction downward makes it wait, never fall. Not thread-safe; `history` takes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -57,20 +58,19 @@ class SeriesTable:
 
     def positions(self, keys: Sequence[SeriesKey]) -> IntColumn:
         """Position of each key, -1 where it is unknown."""
-        find = self._positions.get
-        return np.fromiter((find(key, -1) for key in keys), np.int64, len(keys))
+        return np.fromiter(map(self._positions.get, keys, repeat(-1)), np.int64, len(keys))
 
-    def admit(self, keys: Sequence[SeriesKey]) -> IntColumn:
-        """Position of each key; unknown ones get one."""
+    def admit(self, keys: Sequence[SeriesKey], some: IntColumn) -> IntColumn:
+        """Position of each of the keys at the places `some`; unknown ones get one."""
         positions = self.positions(keys)
-        for each in np.flatnonzero(positions < 0).tolist():
+        for each in some[positions[some] < 0].tolist():
             positions[each] = self._add(keys[each])
         self._extend()
-        return positions
+        return positions[some]
 
     def name(self, names: Mapping[str, str]) -> bool:
         """Takes over queue names by queue id; tells whether any changed."""
-        changed = [i for i, key, old in self.known() if names.get(key.queue_id, old) != old]
+        changed = [i for i, key, old in self.known() if names.get(key.queue_id, old) != old] if names else []
         for position in changed:
             self._names[position] = names[self.key(position).queue_id]
         self._unsaved.update(changed)
@@ -127,8 +127,8 @@ class SeriesTable:
         return [SeriesRow(i, *self.key(i), self._names[i]) for i in sorted(self._unsaved)]
 
     def saved(self, rows: Iterable[SeriesRow]) -> None:
-        """`rows` are in the file now."""
-        self._unsaved.difference_update(row.position for row in rows)
+        """`rows` are in the file now; one that was renamed meanwhile is not."""
+        self._unsaved.difference_update(row.position for row in rows if self._names[row.position] == row.queue_name)
 
     def unsave(self) -> None:
         """The file has lost everything."""
@@ -141,14 +141,14 @@ class SeriesTable:
             columns |= {name: running, f"{name}_ahead": peak - running}
         return pack(trim(columns))
 
-    def load(self, rows: Iterable[SeriesRow], totals: Packed | None) -> None:
+    def load(self, rows: Sequence[SeriesRow], totals: Packed | None) -> None:
         """Fills an empty table from the file; DamagedError where its parts contradict each other."""
-        for row in rows:
-            key, position = SeriesKey(row.queue_id, row.media_type), row.position
-            self._free.extend(range(len(self._keys), position))
-            self._keys += [None] * (position + 1 - len(self._keys))
-            self._names += [""] * (len(self._keys) - len(self._names))
-            self._keys[position], self._names[position], self._positions[key] = key, row.queue_name, position
+        length = max((row.position for row in rows), default=-1) + 1
+        self._keys, self._names = [None] * length, [""] * length
+        for position, queue_id, media_type, name in rows:
+            key = SeriesKey(queue_id, media_type)
+            self._keys[position], self._names[position], self._positions[key] = key, name, position
+        self._free = [position for position, key in enumerate(self._keys) if key is None]
         self._extend()
         if totals is not None:
             self._load_totals(unpack(totals), totals.length)

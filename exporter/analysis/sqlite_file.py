@@ -25,9 +25,6 @@ APPLICATION_ID = 0x47435848
 #: A bucket's columns are some 50 kB: large pages keep them in few pieces.
 PAGE_BYTES = 16384
 
-#: How long another connection (a backup, a person with the sqlite3 shell) may hold us up.
-BUSY_SECONDS = 5.0
-
 #: SQLite's primary result codes, in words.
 _WORDS = {
     "SQLITE_BUSY": "another program is using it",
@@ -80,14 +77,14 @@ def hold_lock(path: Path, wait_seconds: float) -> sqlite3.Connection:
     return lock
 
 
-def open_for_writing(path: Path, schema: str, version: int) -> sqlite3.Connection:
-    """Opens `path`, creating `schema` in an empty file.
+def open_for_writing(path: Path, schema: str, version: int, busy_seconds: float) -> sqlite3.Connection:
+    """Opens `path`, creating `schema` in an empty file; waits `busy_seconds` for other programs, now and later.
 
     DamagedFileError for damage and for another `version` of the schema; HistoryError where nothing can be written,
     or where the file is another program's database.
     """
     with in_words(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=busy_seconds, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
             _check_owner(connection, path, version)

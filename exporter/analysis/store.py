@@ -88,9 +88,15 @@ class Changes:
 class Store:
     """An open history file, held against other exporters until `close`. Writes come from one thread at a time."""
 
-    def __init__(self, path: Path, scope: str, selection: str, *, lock_seconds: float = 5.0) -> None:
-        """Opens or creates the file; what cannot be used is set aside. HistoryError where nothing can be done."""
+    def __init__(
+        self, path: Path, scope: str, selection: str, *, lock_seconds: float = 5.0, busy_seconds: float = 5.0
+    ) -> None:
+        """Opens or creates the file; what cannot be used is set aside. HistoryError where nothing can be done.
+
+        Waits `lock_seconds` for another exporter to end, and `busy_seconds` at every write for other programs.
+        """
         self.path = path
+        self._busy_seconds = busy_seconds
         self._scope_name, self._selection = scope, selection
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +122,7 @@ class Store:
     def series(self) -> list[SeriesRow]:
         """Every series of the scope."""
         query = "SELECT position, queue_id, media_type, queue_name FROM series WHERE scope = ? ORDER BY position"
-        return [SeriesRow(*row) for row in self._rows(query)]
+        return list(map(SeriesRow._make, self._rows(query)))
 
     def totals(self) -> Packed | None:
         """The totals, None before the first bucket."""
@@ -153,6 +159,8 @@ class Store:
 
     def write(self, changes: Changes) -> None:
         """All of it or, with a HistoryError, nothing."""
+        if not self.path.exists():  # SQLite would go on writing to a file that nobody will ever find
+            raise DamagedFileError(f"history file {self.path} has been removed", "removed")
         with sqlite_file.in_words(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -175,7 +183,7 @@ class Store:
         self._connect()
 
     def _connect(self) -> None:
-        connection = sqlite_file.open_for_writing(self.path, SCHEMA, SCHEMA_VERSION)
+        connection = sqlite_file.open_for_writing(self.path, SCHEMA, SCHEMA_VERSION, self._busy_seconds)
         try:
             with sqlite_file.in_words(self.path):
                 connection.execute("INSERT OR IGNORE INTO scopes (name) VALUES (?)", (self._scope_name,))

@@ -165,6 +165,24 @@ def test_merging_equals_a_dictionary_of_dictionaries(merges: list[Buckets]) -> N
     assert baseline_cells(history, 41, 42) == short
 
 
+days_apart = st.dictionaries(
+    st.integers(0, 260).map(start_of), st.dictionaries(st.sampled_from([A, B, C]), cells, max_size=3), min_size=1
+)
+
+
+@given(st.lists(days_apart, min_size=1, max_size=8))
+def test_the_day_before_the_newest_bucket_is_in_memory_whatever_came_when(merges: list[Buckets]) -> None:
+    model: Buckets = {}
+    history = open_history(None, now=at(0), baseline_days=1)
+    for buckets in merges:
+        history.merge(batch(buckets))
+        model |= buckets
+        newest = (max(model) - start_of(0)) // QUARTER
+        recent = {start: found for start, found in true_cells(model).items() if start >= start_of(newest - 94)}
+        short = {s: {k: (c[0], c[2], c[4], c[5]) for k, c in found.items()} for s, found in recent.items()}
+        assert baseline_cells(history, newest + 1, newest + 2) == short
+
+
 @given(some_buckets, st.randoms())
 def test_the_order_of_merges_does_not_matter(buckets: Buckets, random: object) -> None:
     one, other = open_history(None, now=at(0)), open_history(None, now=at(0))

@@ -1,0 +1,179 @@
+"""What history knows, and how a batch, a start and a clean-up change it.
+
+    series (who) · memory (the baseline) · register (which buckets) · archive (the file)
+
+Comes in: checked batches, the file's content. Goes out: the same four, always in step: whatever changes a bucket
+changes the counters by the difference, so that no bucket is ever counted twice. Not thread-safe: `history` puts the
+locks around it, and calls only what says so without the readers' lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from exporter.analysis.archive import Archive
+from exporter.analysis.codec import DamagedError, unpack
+from exporter.analysis.memory import Memory
+from exporter.analysis.merging import Change, Counted, Incoming, digest
+from exporter.analysis.register import Register
+from exporter.analysis.series import COUNTERS, SeriesTable
+from exporter.analysis.sqlite_file import DamagedFileError
+from exporter.analysis.store import BucketRow
+from exporter.errors import HistoryError
+from exporter.models import IntColumn
+
+#: The mark that the first back-fill is complete; its value is the selection for which it is.
+BACKFILLED = "backfilled"
+
+#: A restart within so many buckets leaves no gap in the counters that a back-fill would fill step by step.
+GAP_BUCKETS = 3
+
+log = logging.getLogger(__name__)
+
+
+class Books:
+    """Everything by `baseline_seconds` of buckets in memory and `kept_seconds` on disk."""
+
+    def __init__(
+        self, archive: Archive, *, bucket_seconds: int, baseline_seconds: int, kept_seconds: int, selection: str
+    ) -> None:
+        self.archive = archive
+        self.bucket_seconds = bucket_seconds
+        self.baseline_seconds = baseline_seconds
+        self._kept_seconds = kept_seconds
+        self._selection = selection
+        self.series = SeriesTable()
+        self.memory = Memory(self.series, -(-baseline_seconds // bucket_seconds) + 1, bucket_seconds)
+        self.register = Register(bucket_seconds)
+        self.version = 0  # grows with every change of the baseline
+        self.backfilled = False
+        self._marked = False
+
+    def changes(self, incoming: Incoming, positions: IntColumn) -> list[Change]:
+        """Those buckets of a batch that are not as they are known. Changes nothing; no lock needed."""
+        starts = enumerate(incoming.batch.starts.tolist())
+        found = (self._change(incoming, bucket, start, positions) for bucket, start in starts)
+        return [change for change in found if change is not None]
+
+    def apply(self, incoming: Incoming, positions: IntColumn, changes: Sequence[Change]) -> None:
+        """Takes the changes over, all but the file."""
+        ring = self.memory.ring
+        admitted = ring.admit(np.array(sorted(change.start for change in changes), np.int64))
+        ring.reserve(admitted)
+        in_memory = frozenset(admitted.tolist())
+        for change in changes:
+            counts = incoming.counts(change.bucket)
+            if change.counted is not None:
+                self.series.count(*change.counted, sign=-1)
+            self.series.count(positions, counts)
+            self.series.touch(positions, counts, change.start)
+            if change.start in in_memory:
+                self.memory.write(change.start, positions, counts)
+            self.archive.put(change.start, change.packed, keeps_scores=self.register.fetched(change.start))
+            self.register.put(change.start, change.digest)
+        self.series.settle()
+        self.version += bool(changes)
+
+    def flush(self, keep: tuple[int, int] | None = None, expired: Sequence[int] = ()) -> bool:
+        """Writes what is pending in one transaction; tells whether the file has it. No lock needed."""
+        rows = self.series.unsaved()
+        try:
+            written = self.archive.flush(rows, self.series.pack_totals(), keep, expired)
+        except DamagedFileError as trouble:
+            return self._begin_anew(trouble) and self.flush()
+        if written:
+            self.series.saved(rows)
+        return written
+
+    def mark_backfilled(self) -> bool:
+        """Notes that counters may be published; tells whether that is news to the file."""
+        news, self.backfilled, self._marked = not self._marked, True, True
+        if news:
+            self.archive.mark(BACKFILLED, self._selection)
+        return news
+
+    def ahead(self, end: int) -> list[Counted]:
+        """What the counters hold of buckets from `end` on. Reads the file; no lock needed."""
+        found = (self._counted(start) for start in self.register.ahead(end))
+        return [counted for counted in found if counted is not None]
+
+    def forget(self, end: int, ahead: Sequence[Counted]) -> tuple[tuple[int, int], list[int]]:
+        """Drops what is too old or not yet due from memory; returns what the file shall keep, and the positions of
+        the series that it shall forget."""
+        for counted in ahead:
+            self.series.count(*counted, sign=-1)
+        keep = end - self._kept_seconds, end
+        self.register.keep(*keep)
+        self.memory.ring.drop(self._baseline_start(end), end)
+        self.version += self.memory.compact() or bool(ahead)
+        return keep, self.series.expire(keep[0], self.memory.owners)
+
+    def trim(self, end: int) -> None:
+        """What no file takes is kept no longer than the baseline."""
+        self.archive.trim(self._baseline_start(end), end)
+
+    def load(self, end: int) -> None:
+        """Fills everything from the file; DamagedFileError where its parts contradict each other."""
+        store, began = self.archive.store, perf_counter()
+        if store is None:
+            return
+        try:
+            self.series.load(store.series(), store.totals())
+            self.register.load(store.bucket_marks(), end)
+            self.refill(end)
+        except DamagedError as error:
+            raise DamagedFileError(f"history file {store.path} is damaged ({error})") from error
+        recent = self.register.newest() + GAP_BUCKETS * self.bucket_seconds >= end
+        self.backfilled = self._marked = recent and store.marks().get(BACKFILLED) == self._selection
+        held, width, took = len(self.memory.ring.starts), len(self.memory.owners), perf_counter() - began
+        log.info("history: %d buckets of %d series loaded from %s in %.2f s", held, width, store.path, took)
+
+    def refill(self, end: int) -> None:
+        """Reads the ring anew from the archive."""
+        first = self._baseline_start(end)
+        starts = np.array(self.register.fetched_between(first, end), np.int64)
+        with self.archive.reading(first, end, scores=False) as rows:
+            self.memory.load(self.memory.ring.admit(starts), self._digested(rows))
+
+    def _baseline_start(self, end: int) -> int:
+        return end - self.baseline_seconds - self.bucket_seconds
+
+    def _digested(self, rows: Iterable[BucketRow]) -> Iterator[BucketRow]:
+        for row in rows:
+            self.register.learn(row.start, digest(row.counts))
+            yield row
+
+    def _change(self, incoming: Incoming, bucket: int, start: int, positions: IntColumn) -> Change | None:
+        packed = incoming.packed(bucket, positions, len(self.series))
+        found = digest(packed)
+        if self.register.digest(start) == found:
+            return None
+        try:
+            counted = self._counted(start)
+        except (HistoryError, DamagedError) as trouble:
+            log.warning("bucket %d was counted before and cannot be read, its counters stay: %s", start, trouble)
+            counted = (positions, incoming.counts(bucket))
+        return Change(bucket, start, packed, found, counted)
+
+    def _counted(self, start: int) -> Counted | None:
+        """What the counters hold of a bucket; None where they never saw it."""
+        in_memory = self.memory.by_position(start)
+        if in_memory is not None or not self.register.held(start):
+            return in_memory
+        packed = self.archive.counts(start)
+        if packed is None or packed.length > len(self.series):
+            raise DamagedError("it is listed but not there")
+        return slice(packed.length), unpack(packed, COUNTERS)
+
+    def _begin_anew(self, trouble: DamagedFileError) -> bool:
+        """The file broke while in use: what only it held is missing again; memory and counters stay."""
+        if not self.archive.begin_anew(trouble):
+            return False
+        self.series.unsave()
+        self.register.keep_only(self.archive.pending())
+        self._marked = False
+        return True

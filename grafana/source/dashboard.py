@@ -17,6 +17,9 @@ OVERVIEW, QUEUE_PAGE, EXPORTER_PAGE = "genesys-overview", "genesys-queue", "gene
 #: The schema that Grafana 11 writes; newer ones migrate it when they load it.
 SCHEMA_VERSION = 39
 
+#: Reads Grafana's text of a query's result: the name is shown, the id is used. Names may hold quotation marks.
+NAME_AND_ID = r'/queue_id="(?<value>[^"]+)",\s*queue_name="(?<text>.*)"\} /'
+
 #: A row of panels: its height and its panels with their widths.
 Row = tuple[int, Sequence[tuple[int, Json]]]
 
@@ -113,11 +116,12 @@ def queue_variables(*, one: bool) -> list[Json]:
     """Queue and media type, both all at first, or `one` of each; `.*` since the summary contract has no media types."""
     offered = f"genesys_queue_offered_contacts{{{TARGET}"
     every, queue, media = ("", "", "voice") if one else (".*", "All", "All")
-    named = f"label_values({offered}}}, queue_name)"
-    typed = f'label_values({offered}, queue_name=~"$queue"}}, media_type)'
+    named = f"query_result(max by (queue_id, queue_name) ({offered}}}))"
+    typed = f'label_values({offered}, queue_id=~"$queue"}}, media_type)'
     of_media = "voice, chat, email …; nothing to choose with the summary contract."
     return [
-        label_variable("queue", "Queue", named, "Queues by name.", every=every, first=queue),
+        label_variable("queue", "Queue", named, "By name; two queues may share one.", every=every, first=queue)
+        | {"regex": NAME_AND_ID},
         label_variable("media", "Media type", typed, of_media, every=".*", first=media),
     ]
 

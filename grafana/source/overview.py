@@ -20,13 +20,16 @@ from grafana.source.panels import (
     table,
     timeseries,
 )
-from grafana.source.promql import ROW, agents, own, series, window_age
-from grafana.source.worst import ABANDONED, BREACH, EXPECTED, FLAGGED, OFFERED, OLDEST, WAITING
+from grafana.source.promql import ROW, agents, now, own, series, window_age
+from grafana.source.worst import ABANDONED, BREACH, EXPECTED, FLAGGED, OFFERED, WAITING
+
+#: A caller holds the line; a mail does not.
+ON_THE_LINE = 'media_type!~"email|message|callback"'
 
 TO_SERIES = link_to(
     QUEUE_PAGE,
     "Open this queue",
-    "var-queue=${__field.labels.queue_name:percentencode}&var-media=${__field.labels.media_type:percentencode}",
+    "var-queue=${__field.labels.queue_id}&var-media=${__field.labels.media_type:percentencode}",
 )
 
 
@@ -49,7 +52,8 @@ def build() -> Json:
 
 def _stats() -> list[Json]:
     weighted = f"sum({BREACH} * {OFFERED}) / (sum({OFFERED} and {BREACH}) > 0)"
-    oldest = f"(time() - min({OLDEST})) or 0 * sum({WAITING})"
+    waiting = now("genesys_queue_waiting_contacts", ON_THE_LINE)
+    oldest = now("genesys_queue_oldest_waiting_timestamp_seconds", ON_THE_LINE)
     return [
         stat(
             "Queues in trouble",
@@ -75,11 +79,16 @@ def _stats() -> list[Json]:
             decimals=1,
         ),
         stat("Offered", "Contacts offered to the selected queues in the window.", f"sum({OFFERED})", unit="short"),
-        stat("Waiting", "Contacts that wait in the selected queues at this moment.", f"sum({WAITING})", unit="short"),
         stat(
-            "Longest wait",
-            "How long the contact that waits longest has waited. E-mail waits for hours: choose a media type.",
-            oldest,
+            "Waiting on the line",
+            "Contacts that wait at this moment with somebody at the other end: no e-mail, message or callback.",
+            f"sum({waiting})",
+            unit="short",
+        ),
+        stat(
+            "Longest on the line",
+            "How long the contact that waits longest has waited; e-mail, messages and callbacks left out.",
+            f"(time() - min({oldest})) or 0 * sum({waiting})",
             unit="s",
         ),
         stat(

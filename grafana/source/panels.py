@@ -129,7 +129,7 @@ def state_timeline(title: str, description: str, queries: Sequence[Query], *, st
     """What was in which state when: a bar for each series, coloured by `states`."""
     defaults: Json = {
         "unit": "none",
-        "custom": {"fillOpacity": 80, "lineWidth": 0, "spanNulls": 180_000},
+        "custom": {"fillOpacity": 80, "lineWidth": 0},
         "color": {"mode": "thresholds"},
         "thresholds": thresholds(((None, GOOD),)),
         "mappings": [{"type": "value", "options": dict(states)}],
@@ -145,8 +145,8 @@ def state_timeline(title: str, description: str, queries: Sequence[Query], *, st
     return panel("state-timeline", title, description, queries, defaults, options)
 
 
-def table(title: str, description: str, columns: Mapping[str, Query], *, hidden: Sequence[str] = ()) -> Json:
-    """One row for each set of labels, a column for each query; labels stand in front, `hidden` ones not at all.
+def table(title: str, description: str, columns: Mapping[str, Query]) -> Json:
+    """One row for each set of labels, a column for each query; labels stand in front, ids at the end.
 
     The first query, under the name "", is only what the rows are sorted by, highest first.
     """
@@ -154,9 +154,9 @@ def table(title: str, description: str, columns: Mapping[str, Query], *, hidden:
     values = {f"Value #{chr(ord('A') + at)}": name for at, name in enumerate(columns)}
     by = next(iter(values))
     names = {"queue_name": "Queue", "division": "Division", "media_type": "Media", "why": "Why"}
-    names |= {field: name for field, name in values.items() if name}
+    names |= {field: name for field, name in values.items() if name} | {"queue_id": "Id"}
     arrange = {
-        "excludeByName": {"Time": True, by: True, **dict.fromkeys(hidden, True)},
+        "excludeByName": {"Time": True, by: True},
         "indexByName": {field: at for at, field in enumerate(names)},
         "renameByName": names,
     }

@@ -7,7 +7,7 @@ queues have `queue` and `media` too. What comes out is text; nothing is evaluate
 from __future__ import annotations
 
 TARGET = 'job=~"$job", instance=~"$instance"'
-QUEUE = f'{TARGET}, queue_name=~"$queue"'
+QUEUE = f'{TARGET}, queue_id=~"$queue"'
 SERIES = f'{QUEUE}, media_type=~"$media"'
 
 #: What a queue series is about; `queue_id` alone would do, the name is for people.

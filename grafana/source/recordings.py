@@ -37,19 +37,21 @@ def total(level: str, expr: str) -> str:
     return f"sum by (job, division, media_type) (\n{joined}\n)"
 
 
+def _increase(level: str, name: str, span: str) -> str:
+    counter = f"genesys_queue_{name}_contacts_total"
+    return total(level, f"max by (job, queue_id, queue_name, media_type) (increase({counter}[{span}]))")
+
+
 def _increases(span: str) -> Iterator[Recording]:
     for level in LEVELS:
         for name in COUNTED:
-            metric = f"genesys_queue_{name}_contacts"
-            increase = f"max by (job, queue_id, queue_name, media_type) (increase({metric}_total[{span}]))"
-            yield Recording(f"{level}:{metric}:increase{span}", total(level, increase))
+            yield Recording(f"{level}:genesys_queue_{name}_contacts:increase{span}", _increase(level, name, span))
 
 
-def _ratios(span: str) -> Iterator[Recording]:
+def _abandonment(span: str) -> Iterator[Recording]:
     for level in LEVELS:
-        offered = f"{level}:genesys_queue_offered_contacts:increase{span}"
-        abandoned = f"{level}:genesys_queue_abandoned_contacts:increase{span}"
-        yield Recording(f"{level}:genesys_queue_abandonment:ratio_increase{span}", f"{abandoned} / ({offered} > 0)")
+        abandoned, offered = (_increase(level, name, span) for name in ("abandoned", "offered"))
+        yield Recording(f"{level}:genesys_queue_abandonment:ratio_increase{span}", f"{abandoned}\n/\n({offered} > 0)")
 
 
 def _now() -> Iterator[Recording]:
@@ -65,6 +67,6 @@ def _now() -> Iterator[Recording]:
 
 GROUPS = (
     RecordingGroup("genesys-now", "1m", tuple(_now())),
-    RecordingGroup("genesys-hour", "1m", (*_increases("1h"), *_ratios("1h"))),
-    RecordingGroup("genesys-day", "10m", (*_increases("1d"), *_ratios("1d"))),
+    RecordingGroup("genesys-hour", "1m", (*_increases("1h"), *_abandonment("1h"))),
+    RecordingGroup("genesys-day", "10m", tuple(_increases("1d"))),
 )

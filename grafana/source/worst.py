@@ -46,7 +46,7 @@ AS_USUAL = "as usual"
 TO_QUEUE = link_to(
     QUEUE_PAGE,
     "Open this queue",
-    "var-queue=${__data.fields.Queue:percentencode}&var-media=${__data.fields.Media:percentencode}",
+    "var-queue=${__data.fields.Id}&var-media=${__data.fields.Media:percentencode}",
 )
 
 
@@ -86,7 +86,6 @@ def build() -> Json:
         "Flagged queues first, then by distance from what is usual for the queue at this time of day and week. "
         "Why: the score that is farthest off. z: that distance in standard deviations. Click a queue for its page.",
         {"": Query(RANK), **shown},
-        hidden=["queue_id"],
     )
     return _dressed(made)
 

@@ -49,7 +49,7 @@ _EMPTY_ROW[_TARGET] = _NO_VALUE
 _TOLERANCE_SECONDS = 0.002
 
 
-class Stats(msgspec.Struct):
+class Stats(msgspec.Struct, gc=False):
     count: float | None = None
     sum: float | None = None
     numerator: float | None = None
@@ -58,7 +58,7 @@ class Stats(msgspec.Struct):
     current: float | None = None
 
 
-class Metric(msgspec.Struct):
+class Metric(msgspec.Struct, gc=False):
     metric: str
     stats: Stats
     qualifier: str | None = None
@@ -105,9 +105,9 @@ def parse_window(bodies: Sequence[bytes], window: Window, selection: Selection, 
             continue
         for cell in row.data:
             if fits.position(cell.interval) is None:
-                rejects.add("outside_window")
+                rejects.add("outside_window", lost=False)
             elif key in rows:
-                rejects.add("duplicate")
+                rejects.add("duplicate", lost=False)
             elif (values := _values(cell.metrics, rejects)) is not None:
                 rows[key] = values
     table = np.array(list(rows.values()), dtype=np.float64).reshape(len(rows), len(WINDOW_COLUMNS))
@@ -127,14 +127,15 @@ def parse_buckets(
         key = _key(row, selection, rejects)
         if key is None:
             continue
-        column = series.setdefault(key, len(series))
+        column = series.get(key, len(series))
         for cell in row.data:
             position = fits.position(cell.interval)
             if position is None:
-                rejects.add("outside_window")
+                rejects.add("outside_window", lost=False)
             elif (position, column) in seen:
-                rejects.add("duplicate")
+                rejects.add("duplicate", lost=False)
             elif (values := _values(cell.metrics, rejects)) is not None:
+                series[key] = column
                 seen[position, column] = values
     return BucketBatch(bucket_seconds, starts, tuple(series), _dense(seen, len(starts), len(series)))
 
@@ -210,22 +211,24 @@ def _place(values: list[float], name: str, stats: Stats) -> str | None:
     if name == "oServiceTarget":
         return _place_target(values, stats.current)
     if name in _COUNT_COLUMN:
-        count = stats.count or 0.0
-        if not is_count(count):
-            return "negative" if count < 0 else "range"
-        values[_COUNT_COLUMN[name]] = count
+        if stats.count is None or not is_count(stats.count):
+            return _fault(stats.count)
+        values[_COUNT_COLUMN[name]] = stats.count
     if name in _SUM_COLUMN:
-        milliseconds = stats.sum or 0.0
-        if not is_sum(milliseconds):
-            return "negative" if milliseconds < 0 else "range"
-        values[_SUM_COLUMN[name]] = milliseconds / 1000
+        if stats.sum is None or not is_sum(stats.sum):
+            return _fault(stats.sum)
+        values[_SUM_COLUMN[name]] = stats.sum / 1000
     return None
 
 
 def _place_service_level(values: list[float], stats: Stats) -> str | None:
-    numerator, denominator = stats.numerator or 0.0, stats.denominator or 0.0
-    if not is_count(numerator) or not is_count(denominator):
-        return "negative" if min(numerator, denominator) < 0 else "range"
+    numerator, denominator = stats.numerator, stats.denominator
+    if numerator is None and denominator is None:
+        return _place_target(values, stats.target)
+    if numerator is None or not is_count(numerator):
+        return _fault(numerator)
+    if denominator is None or not is_count(denominator):
+        return _fault(denominator)
     if numerator > denominator:
         return "range"
     values[_SLA_CONTACTS], values[_BREACHED] = denominator, denominator - numerator
@@ -236,6 +239,13 @@ def _place_target(values: list[float], target: float | None) -> str | None:
     if target is None:
         return None
     if not 0 <= target <= 1:
-        return "negative" if target < 0 else "range"
+        return _fault(target)
     values[_TARGET] = target
     return None
+
+
+def _fault(number: float | None) -> str:
+    """Why a number cannot be; a metric that is there must have its number, only one that is absent means zero."""
+    if number is None:
+        return "type"
+    return "negative" if number < 0 else "range"

@@ -29,13 +29,18 @@ MAX_SUM_MILLISECONDS = 1e16
 
 
 class Rejects:
-    """Counts what was left out of one answer, by reason, and tells the hook once."""
+    """Counts what was left out of one answer, by reason, and tells the hook once.
+
+    `lost` is how much of that nothing else in the answer stands for: what it was about now looks as if it were zero.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self.lost = 0
 
-    def add(self, reason: str) -> None:
+    def add(self, reason: str, *, lost: bool = True) -> None:
         self._counts[reason] += 1
+        self.lost += lost
 
     def tell(self, hook: ApiHook) -> None:
         for reason, count in self._counts.items():

@@ -26,7 +26,7 @@ odd_numbers = st.one_of(
     st.sampled_from([0, 1, -1, -0.0, 0.5, 1e9, 1e9 + 1, 1e15, 1e300, -1e300, 2**63, 2**64, 10**30]),
     st.floats(allow_nan=False, allow_infinity=False),
 )
-odd_values = odd_numbers | st.sampled_from(["5", "", None, True, [], {}, "NaN"])
+odd_values: st.SearchStrategy[Any] = odd_numbers | st.sampled_from(["5", "", None, True, [], {}, "NaN"])
 
 ids = st.sampled_from(["q-1", "q-2", "q-3", ""]) | st.text(max_size=3)
 media = st.sampled_from(["voice", "chat", "email", "cobrowse", ""])

@@ -24,6 +24,7 @@ from exporter.analysis.rows import AgentLabels, QueueNames, RowOrder, speaking
 from exporter.analysis.scoring import Method, ScoreOptions
 from exporter.analysis.series import COUNTERS
 from exporter.analysis.snapshot import MediaTypes, observed_columns, service_level_targets, window_columns
+from exporter.analysis.walking import Walk, score_past
 from exporter.models import (
     WINDOW_COLUMNS,
     BucketBatch,
@@ -74,10 +75,12 @@ class Analyst:
         contract: str,
         bucket: str,
         max_series: int,
+        walk: Walk | None = None,
     ) -> None:
-        """`contract` and `bucket` as the user writes them; `max_series` is the ceiling on queue samples."""
+        """`contract` and `bucket` as the user writes them; `max_series` is the ceiling on queue samples; `walk` scores
+        the buckets of the back-fill, which stay unscored without it."""
         self.history = history
-        self._method, self._options = method, options
+        self._method, self._options, self._walk = method, options, walk
         self._contract, self._bucket = contract, bucket
         self._order, self._names, self._agents = RowOrder(), QueueNames(history.names()), AgentLabels()
         self._ceiling = Ceiling(max_series)
@@ -96,8 +99,10 @@ class Analyst:
         return self.history.missing(since_seconds, until_seconds)
 
     def complete(self) -> None:
-        """There is nothing more to fetch: from now on the counters are published."""
+        """There is nothing more to fetch: counters are published, and the past gets its scores."""
         self.history.mark_backfilled()
+        if self._walk is not None:
+            score_past(self.history, self._walk, self._method, self._options)
 
     def snapshot(
         self,

@@ -139,6 +139,15 @@ class Books:
         with self.archive.reading(first, end, scores=False) as rows:
             self.memory.load(self.memory.ring.admit(starts), self._digested(rows))
 
+    def refill_or_miss(self, end: int) -> None:
+        """As `refill`; where the archive cannot be read, all its buckets are missing and will be fetched again."""
+        try:
+            self.refill(end)
+        except (HistoryError, DamagedError) as trouble:
+            log.error("the baseline cannot be read from the history file, it is fetched again: %s", trouble)
+            self.memory.ring.drop(0, 0)
+            self.register.unfetch()
+
     def _baseline_start(self, end: int) -> int:
         return end - self.baseline_seconds - self.bucket_seconds
 

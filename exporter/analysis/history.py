@@ -139,6 +139,11 @@ class History:
         with self._lock:
             return len(self._books.memory.ring.starts)
 
+    def newest(self) -> int:
+        """Start of the newest bucket in memory, 0 where there is none."""
+        with self._lock:
+            return int(self._books.memory.ring.starts[-1:].sum())
+
     @property
     def version(self) -> int:
         """Grows with every change of the baseline."""
@@ -287,7 +292,7 @@ class History:
                 books.trim(end)
             if ahead:
                 with self._lock:
-                    books.refill(end)
+                    books.refill_or_miss(end)
 
     def _file(self) -> None:
         with self._guard.shared(), self._filing:

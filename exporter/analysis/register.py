@@ -85,6 +85,10 @@ class Register:
         self._held = {start for start in self._held if first <= start < end}
         self._scored = {start for start in self._scored if first <= start < end}
 
+    def unfetch(self) -> None:
+        """All buckets are missing again; the counters contain them still."""
+        self._digests.clear()
+
     def keep_only(self, starts: Collection[int]) -> None:
         """Forgets all other buckets, and all scores: the file was lost."""
         self._held = set(starts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 
 from exporter.analysis.analyst import Analyst
+from exporter.analysis.baseline import Baseline
 from exporter.analysis.history import History
-from exporter.analysis.scoring import ScoreOptions
+from exporter.analysis.scoring import Method, Model, ScoreOptions
 from exporter.analysis.scoring.zscore import ZScore
-from exporter.models import ABANDONMENT, SLA_BREACH, Directory, Queue, SeriesKey, Snapshot, Window
+from exporter.analysis.walking import Walked
+from exporter.models import ABANDONMENT, SLA_BREACH, DatasetState, Directory, Queue, SeriesKey, Snapshot, Window
 from tests.analysis.building import A, B, C, at, batch, cell, observation_table, open_history, start_of, window_table
 
 CHAT = SeriesKey("a", "chat")
@@ -207,6 +210,63 @@ def test_the_score_of_a_bucket_that_has_just_closed_is_kept_for_exports() -> Non
     rates = np.array([i % 3 / 10 for i in range(8)])
     assert closed.z[ABANDONMENT][0] == pytest.approx((0.7 - rates.mean()) / rates.std(), rel=1e-6)
     assert closed.anomaly[ABANDONMENT].tolist() == [1.0]
+
+
+class Counting:
+    """The classic method, counting how often it is fitted."""
+
+    name, default_threshold, metrics = ZScore.name, ZScore.default_threshold, ZScore.metrics
+
+    def __init__(self) -> None:
+        self.fits = 0
+
+    def fit(self, baseline: Baseline, options: ScoreOptions) -> Model:
+        self.fits += 1
+        return ZScore().fit(baseline, options)
+
+
+def test_the_model_is_fitted_anew_only_when_the_baseline_has_changed() -> None:
+    method = Counting()
+    history = open_history(None, now=at(0), baseline_days=1)
+    analyst = Analyst(history, method, ScoreOptions(), contract="aggregates", bucket="PT15M", max_series=9999)
+    history.merge(batch({start_of(i): {A: cell(9, i % 3)} for i in range(100)}))
+
+    def fits_until(quarter: float) -> int:
+        table = window_table(window_at(quarter - 1), {A: {"offered": 1.0}})
+        analyst.snapshot(now=at(quarter), directory=None, window=table, observations=None, datasets={})
+        return method.fits
+
+    assert fits_until(100.1) == 1
+    assert fits_until(100.2) == 1
+    history.merge(batch({start_of(99): {A: cell(9, 99 % 3)}}))  # nothing new
+    assert fits_until(100.3) == 1
+    history.merge(batch({start_of(98): {A: cell(8)}}))
+    assert fits_until(100.4) == 2
+    assert fits_until(101.0) == 3  # the bucket 99 does not overlap the window any more
+
+
+def test_the_buckets_of_the_back_fill_are_scored_by_a_walk_but_for_the_newest() -> None:
+    def walk(method: Method, baseline: Baseline, options: ScoreOptions) -> Iterator[Walked]:
+        for row, start in enumerate(baseline.starts.tolist()):
+            z = baseline.counts["offered"][row].astype(float)
+            yield start, {ABANDONMENT: (z, (z > 20).astype(float))}
+
+    desk = Desk(walk=walk)
+    desk.history.merge(batch({start_of(i): {A: cell(i + 1), B: cell(1)} for i in range(40)}))
+    desk.analyst.complete()
+    assert desk.history.unscored() == [start_of(39)]
+    buckets = list(desk.history.read(start_of(0), start_of(39)))
+    assert [bucket.z[ABANDONMENT].tolist() for bucket in buckets] == [[i + 1, 1] for i in range(39)]
+    assert [bucket.anomaly[ABANDONMENT].tolist() for bucket in buckets] == [[float(i > 19), 0] for i in range(39)]
+
+
+def test_a_reading_that_fails_later_keeps_its_last_values() -> None:
+    table = window_table(window_at(0), {A: {"offered": 5}})
+    desk = Desk()
+    states = {"window": DatasetState(False, at(1), reason="unavailable")}
+    first, second = desk.snapshot(at(1), window=table), desk.snapshot(at(2), datasets=states)
+    assert value(second, "offered", A) == value(first, "offered", A) == 5
+    assert second.datasets == states
 
 
 def test_the_org_is_summed_by_media_type() -> None:

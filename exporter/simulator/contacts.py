@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Longs = NDArray[np.int64]
+Lengths = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
 NEVER = np.int64(-1)
@@ -23,7 +24,7 @@ ANSWERED, ABANDONED, FLOWED_OUT, NOWHERE, SESSION = range(5)
 
 @dataclass(frozen=True, slots=True)
 class Contacts:
-    """Columns of equal length; times without `_at` are lengths in ms."""
+    """Columns of equal length; times without `_at` are lengths in ms, and fit into 24 days."""
 
     stream: NDArray[np.int32]  # index into the org's streams
     offered_at: Longs
@@ -33,13 +34,13 @@ class Contacts:
     outcome: NDArray[np.int8]
     breached: Flags  # counts against the service level: answered late, or abandoned
     late_answer: Flags  # answered outside the service level's time
-    wait: Longs
-    alert: Longs
-    talk: Longs
-    held: Longs
-    acw: Longs
+    wait: Lengths
+    alert: Lengths
+    talk: Lengths
+    held: Lengths
+    acw: Lengths
     transferred: Flags
-    delay: Longs  # from the event to the moment that analytics shows it
+    delay: Lengths  # from the event to the moment that analytics shows it
 
     def __len__(self) -> int:
         return len(self.stream)

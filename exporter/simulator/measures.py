@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, SESSION, Contacts, Flags, Longs
+from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, SESSION, Contacts, Flags, Lengths
 
 SHORT_ABANDON_MS = 5_000
 
@@ -25,7 +25,7 @@ class Measure:
 
     stamp: str
     happened: Callable[[Contacts], Flags]
-    length: Callable[[Contacts], Longs] | None = None
+    length: Callable[[Contacts], Lengths] | None = None
 
 
 def _offered(contacts: Contacts) -> Flags:

@@ -26,7 +26,7 @@ def org_from_options(
     if replay is not None:
         played = Replay.from_csv(replay).anchored(now)
         return SimulatedOrg(OrgConfig(seed=seed, replay=played, client_id=f"replayed-{played.shift_seconds}"), clock)
-    incidents = demo_incidents(seed, now, range(min(queues, _INCIDENT_QUEUES)))
+    incidents = demo_incidents(seed, now, range(min(queues, _INCIDENT_QUEUES))) if queues else ()
     # Who keeps history by client must not take another simulated org for this one.
     config = OrgConfig(queues=queues, seed=seed, incidents=incidents, client_id=f"simulated-{seed}-{queues}")
     return SimulatedOrg(config, clock)

@@ -8,7 +8,7 @@ swapped whole when queues or incidents change, so that an answer under way never
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -66,12 +66,14 @@ class View:
     queues: tuple[Queue, ...]
     removed: frozenset[str]
     selector: Selector
+    _visible: dict[frozenset[str] | None, Flags] = field(default_factory=dict, init=False, compare=False)
 
     def visible(self, client: Client) -> Flags:
         """The streams that the client's divisions grant."""
-        table = self.source.table
-        owners = [self.is_visible(queue, client) for queue in self.queues]
-        return np.array(owners, dtype=np.bool_)[table.queues] if owners else np.zeros(0, dtype=np.bool_)
+        if client.divisions not in self._visible:
+            owners = np.array([self.is_visible(queue, client) for queue in self.queues], dtype=np.bool_)
+            self._visible[client.divisions] = owners[self.source.table.queues]
+        return self._visible[client.divisions]
 
     def is_visible(self, queue: Queue, client: Client) -> bool:
         return queue.id not in self.removed and (client.divisions is None or queue.division.id in client.divisions)

@@ -13,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.simulator.arrivals import Quarters
-from exporter.simulator.contacts import ABANDONED, ANSWERED, FLOWED_OUT, NEVER, NOWHERE, SESSION, Contacts, Flags
+from exporter.simulator.contacts import (
+    ABANDONED,
+    ANSWERED,
+    FLOWED_OUT,
+    NEVER,
+    NOWHERE,
+    SESSION,
+    Contacts,
+    Flags,
+    Lengths,
+)
 from exporter.simulator.incidents import Incident
 from exporter.simulator.profiles import CELL_MS, MediaProfile
 from exporter.simulator.randomness import Floats, Keys, derive, exponentials, normals, uniforms
@@ -69,12 +79,10 @@ class Draft:
             sla_ms=table.sla_ms[quarters.streams[row]],
         )
 
-    def strike(self, incident: Incident, table: StreamTable) -> None:
-        """Apply one incident to the contacts that arrive while it lasts."""
-        present = (self.offered_at >= incident.start_ms) & (self.offered_at < incident.end_ms)
-        if not present.any():
-            return
-        present &= _touched(incident, table)[self.stream]
+    def strike(self, incident: Incident, touched: Flags) -> None:
+        """Apply one incident to the contacts that arrive while it lasts; `touched` is by stream."""
+        present = touched[self.stream]
+        present &= (self.offered_at >= incident.start_ms) & (self.offered_at < incident.end_ms)
         hit = present & (uniforms(self.keys, _STRUCK) < incident.strength)
         if incident.kind == "outage":
             self._remove(hit)
@@ -99,44 +107,44 @@ class Draft:
 
     def finish(self, lateness: Lateness) -> Contacts:
         keys, profile = self.keys, self.profile
-        wait = np.clip(self.wait, 500.0, profile.most_wait).astype(np.int64)
         answered = self.outcome == ANSWERED
-        talk = np.where(answered, _talks(profile, keys), 0)
         is_held = answered & (uniforms(keys, _HELD) < profile.held_ratio)
-        held = np.where(is_held, np.minimum(5_000 + 35_000 * exponentials(keys, _HELD_TIME), profile.most_talk), 0.0)
-        acw = np.where(answered, np.minimum(profile.acw_mean * exponentials(keys, _ACW), profile.most_acw), 0.0)
+        wait = _lengths(np.clip(self.wait, 500.0, profile.most_wait))
+        talk = _lengths(np.where(answered, _talks(profile, keys), 0.0))
+        held = _lengths(np.minimum(is_held * (5_000 + 35_000 * exponentials(keys, _HELD_TIME)), profile.most_talk))
+        acw = _lengths(np.minimum(answered * (profile.acw_mean * exponentials(keys, _ACW)), profile.most_acw))
         left_at = self.offered_at + wait
-        ended_at = left_at + talk + held.astype(np.int64)
+        ended_at = left_at + talk + held
+        late_answer = answered & (wait > self.sla_ms)
         return Contacts(
             stream=self.stream.astype(np.int32),
             offered_at=self.offered_at,
             left_at=left_at,
             ended_at=np.where(answered, ended_at, NEVER),
-            handled_at=np.where(answered, ended_at + acw.astype(np.int64), NEVER),
+            handled_at=np.where(answered, ended_at + acw, NEVER),
             outcome=self.outcome,
-            breached=(self.outcome == ABANDONED) | (answered & (wait > self.sla_ms)),
-            late_answer=answered & (wait > self.sla_ms),
+            breached=(self.outcome == ABANDONED) | late_answer,
+            late_answer=late_answer,
             wait=wait,
-            alert=np.where(answered, np.minimum(1_500 + 4_000 * uniforms(keys, _ALERT), wait), 0).astype(np.int64),
+            alert=_lengths(answered * np.minimum(1_500 + 4_000 * uniforms(keys, _ALERT), wait)),
             talk=talk,
-            held=held.astype(np.int64),
-            acw=acw.astype(np.int64),
+            held=held,
+            acw=acw,
             transferred=answered & (uniforms(keys, _TRANSFER) < 0.07),
             delay=_delays(lateness, keys),
         )
 
 
-def _touched(incident: Incident, table: StreamTable) -> Flags:
+def _lengths(milliseconds: Floats) -> Lengths:
+    return milliseconds.astype(np.int32)
+
+
+def streams_touched(incident: Incident, table: StreamTable) -> Flags:
+    """The streams that the incident names."""
     queue, media = incident.queue, incident.media_type
-    return np.array(
-        [
-            queue in (None, index, queue_id) and media in (None, media_type)
-            for index, queue_id, media_type in zip(
-                table.queues.tolist(), table.queue_ids, table.media_types, strict=True
-            )
-        ],
-        dtype=np.bool_,
-    )
+    streams = zip(table.queues.tolist(), table.queue_ids, table.media_types, strict=True)
+    touched = [queue in (None, index, queue_id) and media in (None, kind) for index, queue_id, kind in streams]
+    return np.array(touched, dtype=np.bool_)
 
 
 def _outcomes(profile: MediaProfile, abandon_ratio: Floats, draws: Floats) -> NDArray[np.int8]:
@@ -157,14 +165,14 @@ def _waits(profile: MediaProfile, load: Floats, outcome: NDArray[np.int8], keys:
     return np.where(outcome == ABANDONED, 2_000.0 + profile.patience_mean * time, wait)
 
 
-def _talks(profile: MediaProfile, keys: Keys) -> Ints:
+def _talks(profile: MediaProfile, keys: Keys) -> Floats:
     talk = profile.talk_median * np.exp(0.7 * normals(keys, _TALK))
-    return np.asarray(np.clip(talk, 5_000.0, profile.most_talk)).astype(np.int64)
+    return np.asarray(np.clip(talk, 5_000.0, profile.most_talk))
 
 
-def _delays(lateness: Lateness, keys: Keys) -> Ints:
+def _delays(lateness: Lateness, keys: Keys) -> Lengths:
     if lateness.most_ms == 0:
-        return np.zeros(len(keys), dtype=np.int64)
+        return np.zeros(len(keys), dtype=np.int32)
     delay = lateness.usual_ms * uniforms(keys, _LATE)
     late = uniforms(keys, _LATER) < lateness.late_ratio
-    return np.where(late, delay + lateness.late_ms * uniforms(keys, _LATE), delay).astype(np.int64)
+    return _lengths(np.where(late, delay + lateness.late_ms * uniforms(keys, _LATE), delay))

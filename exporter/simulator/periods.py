@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.simulator.api_errors import ApiError, bad_request
+from exporter.simulator.api_errors import bad_request
 
 Ints = NDArray[np.int64]
 
@@ -25,6 +25,8 @@ _PERIOD = re.compile(
 )
 #: More buckets than anybody plots; the real limit is not documented. It bounds the memory of one answer.
 MOST_BUCKETS = 20_000
+#: Longer than any report; the real limit is not documented. It bounds the work of one answer.
+LONGEST_INTERVAL = timedelta(days=732)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +99,24 @@ def parse_interval(text: str) -> tuple[datetime, datetime]:
 
 def cut(start: datetime, end: datetime, granularity: Period | None, zone: tzinfo = UTC) -> Buckets:
     """The buckets of an interval."""
+    if end - start > LONGEST_INTERVAL:
+        raise bad_request(f"The interval is longer than {LONGEST_INTERVAL.days} days")
     if granularity is None:
-        edges = [start, end]
-        return Buckets(_edges(edges), _ms(end) - _ms(start))
+        return Buckets(_edges([start, end]), _ms(end) - _ms(start))
     is_even = granularity.months == 0 and (granularity.days == 0 or zone is UTC)
     if is_even:
         return _even(_ms(start), _ms(end), 1000 * (granularity.seconds + 86_400 * granularity.days))
     edges = [start]
     while edges[-1] < end:
-        _limit(len(edges))
         edges.append(min(end, _advance(start, granularity, len(edges), zone)))
     return Buckets(_edges(edges), None)
 
 
 def _even(start_ms: int, end_ms: int, step_ms: int) -> Buckets:
-    _limit((end_ms - start_ms) // step_ms)
+    if (end_ms - start_ms) // step_ms > MOST_BUCKETS:
+        raise bad_request(f"Too many intervals: granularity cuts more than {MOST_BUCKETS}")
     edges = np.append(np.arange(start_ms, end_ms, step_ms, dtype=np.int64), np.int64(end_ms))
     return Buckets(edges, step_ms)
-
-
-def _limit(buckets: int) -> None:
-    if buckets > MOST_BUCKETS:
-        raise ApiError(400, "bad.request", f"Too many intervals: granularity cuts more than {MOST_BUCKETS}")
 
 
 def _advance(start: datetime, period: Period, times: int, zone: tzinfo) -> datetime:

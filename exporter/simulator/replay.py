@@ -137,13 +137,13 @@ class ReplayTraffic:
         is_answered = ~is_abandoned & (number < past.abandoned[row] + past.answered[row])
         is_breached = number < past.breached[row]
         in_time = sla_ms * (0.1 + 0.8 * uniforms(keys, _WAIT))
-        wait = np.where(is_breached, sla_ms * (1.05 + exponentials(keys, _WAIT)), in_time).astype(np.int64)
+        wait = np.where(is_breached, sla_ms * (1.05 + exponentials(keys, _WAIT)), in_time).astype(np.int32)
         talk = np.where(is_answered, np.clip(180_000 * np.exp(0.6 * normals(keys, _TALK)), 5_000, 1_500_000), 0)
-        acw = np.where(is_answered, np.minimum(25_000 * exponentials(keys, _ACW), 240_000), 0).astype(np.int64)
-        talk = talk.astype(np.int64)
+        acw = np.where(is_answered, np.minimum(25_000 * exponentials(keys, _ACW), 240_000), 0).astype(np.int32)
+        talk = talk.astype(np.int32)
         left_at = at + wait if spread else at
         ended_at = left_at + talk if spread else at
-        nothing = np.zeros(len(row), dtype=np.int64)
+        nothing = np.zeros(len(row), dtype=np.int32)
         return Contacts(
             stream=stream.astype(np.int32),
             offered_at=np.where(number < past.offered[row], at, NEVER),
@@ -154,7 +154,7 @@ class ReplayTraffic:
             breached=is_breached,
             late_answer=is_answered & is_breached,
             wait=wait,
-            alert=np.minimum(3_000, wait) * is_answered,
+            alert=np.where(is_answered, np.minimum(3_000, wait), nothing),
             talk=talk,
             held=nothing,
             acw=acw,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from exporter.simulator.contacts import Contacts, Longs
+from exporter.simulator.contacts import Contacts, Lengths, Longs
 from exporter.simulator.measures import Measure
 from exporter.simulator.periods import Buckets
 from exporter.simulator.streams import Chunk, Ints, StreamTable
@@ -44,7 +44,7 @@ class Cells:
         self._least = np.full(size if timed else 0, _NO_MINIMUM, dtype=np.int64)
         self._most = np.zeros(size if timed else 0, dtype=np.int64)
 
-    def add(self, cell: Ints, lengths: Longs | None) -> None:
+    def add(self, cell: Ints, lengths: Lengths | None) -> None:
         size = len(self._count)
         self._count += np.bincount(cell, minlength=size)
         if lengths is not None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 
 from exporter.simulator.arrivals import quarters_of
 from exporter.simulator.contacts import Contacts
 from exporter.simulator.incidents import Incident
-from exporter.simulator.outcomes import ON_TIME, Draft, Lateness
+from exporter.simulator.outcomes import ON_TIME, Draft, Lateness, streams_touched
 from exporter.simulator.profiles import CELL_MS, CELLS_A_DAY, profile_of
 from exporter.simulator.streams import Chunk, Ints, StreamTable, chunks_of
 
@@ -32,8 +33,9 @@ class Traffic:
     def __init__(self, table: StreamTable, incidents: Sequence[Incident] = (), lateness: Lateness = ON_TIME) -> None:
         self.table = table
         self.chunks = chunks_of(table)
-        self._incidents = tuple(incidents)
+        self._incidents = [(incident, incident.start_ms, incident.end_ms) for incident in incidents]
         self._lateness = lateness
+        self._touched = lru_cache(maxsize=64)(partial(streams_touched, table=table))
         self._slabs: OrderedDict[tuple[int, int], Contacts] = OrderedDict()
         self._cached = 0
         self._lock = threading.Lock()
@@ -71,6 +73,8 @@ class Traffic:
 
     def _make(self, chunk: Chunk, cells: Ints) -> Contacts:
         draft = Draft.of(self.table, profile_of(chunk.media_type), quarters_of(self.table, chunk.streams, cells))
-        for incident in self._incidents:
-            draft.strike(incident, self.table)
+        start_ms, end_ms = int(cells[0]) * CELL_MS, int(cells[-1] + 1) * CELL_MS
+        for incident, begins_ms, ends_ms in self._incidents:
+            if begins_ms < end_ms and start_ms < ends_ms:
+                draft.strike(incident, self._touched(incident))
         return draft.finish(self._lateness)

@@ -110,8 +110,11 @@ def test_months_have_their_own_lengths() -> None:
 def test_a_granularity_that_cuts_without_end_is_refused() -> None:
     with pytest.raises(ApiError, match="Too many intervals"):
         cut(START, START + timedelta(days=30), Period(seconds=1))
-    with pytest.raises(ApiError, match="Too many intervals"):
-        cut(START, START + timedelta(days=36_500), Period(days=1), ZoneInfo("Europe/Berlin"))
+
+
+def test_an_interval_of_many_years_is_refused() -> None:
+    with pytest.raises(ApiError, match="longer than 732 days"):
+        cut(START, START + timedelta(days=733), None)
 
 
 @given(

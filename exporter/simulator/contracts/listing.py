@@ -8,8 +8,8 @@ and divisionId (each may stand several times).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from multidict import MultiMapping
@@ -23,6 +23,7 @@ MOST_PAGE_SIZE = 500
 _SORT_ORDERS = ("asc", "desc", "score")
 #: The listing's name for each media type of analytics.
 _SETTINGS = {"call": VOICE, CALLBACK: CALLBACK, CHAT: CHAT, EMAIL: EMAIL, MESSAGE: MESSAGE}
+Entity = TypeVar("Entity")
 _CREATED = "2024-11-11T14:46:26.238Z"
 
 
@@ -33,11 +34,11 @@ def queue_page(path: str, parameters: MultiMapping[str], queues: Sequence[Queue]
         raise invalid_value(order, "SortOrder", _SORT_ORDERS)
     wanted = [queue for queue in queues if _is_wanted(queue, parameters)]
     wanted.sort(key=lambda queue: (queue.name.casefold(), queue.id), reverse=order.lower() == "desc")
-    return _page(path, parameters, [queue_entity(queue) for queue in wanted])
+    return _page(path, parameters, wanted, queue_entity)
 
 
 def division_page(path: str, parameters: MultiMapping[str], divisions: Sequence[Division]) -> dict[str, Any]:
-    return _page(path, parameters, [_division_entity(division) for division in divisions])
+    return _page(path, parameters, divisions, _division_entity)
 
 
 def queue_entity(queue: Queue) -> dict[str, Any]:
@@ -89,20 +90,22 @@ def _name_matches(name: str, pattern: str) -> bool:
     return name.startswith(wanted) if pattern.endswith("*") else name == wanted
 
 
-def _page(path: str, parameters: MultiMapping[str], entities: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _page(
+    path: str, parameters: MultiMapping[str], wanted: Sequence[Entity], written: Callable[[Entity], dict[str, Any]]
+) -> dict[str, Any]:
     size = _whole_number(parameters, "pageSize", 25, MOST_PAGE_SIZE)
     number = _whole_number(parameters, "pageNumber", 1, None)
-    count = math.ceil(len(entities) / size)
+    count = math.ceil(len(wanted) / size)
     links = {"selfUri": number, "firstUri": 1, "lastUri": max(1, count)}
     if number < count:
         links["nextUri"] = number + 1
     if 1 < number <= count + 1:
         links["previousUri"] = number - 1
     return {
-        "entities": entities[(number - 1) * size : number * size],
+        "entities": [written(each) for each in wanted[(number - 1) * size : number * size]],
         "pageSize": size,
         "pageNumber": number,
-        "total": len(entities),
+        "total": len(wanted),
         "pageCount": count,
         **{name: _link(path, parameters, size, page) for name, page in links.items()},
     }

@@ -8,6 +8,7 @@ numerator and denominator; the target stands in every bucket that has any activi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,19 +42,20 @@ class Fragments:
         if SERVICE_TARGET in metrics:
             self.measures |= {name: MEASURES[name] for name in _ACTIVITY}
 
-    def render(self, tally: Tally, targets: Sequence[float]) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+    def render(self, tally: Tally, targets: Sequence[float]) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
         """Rows that hold anything: (row, its (bucket, metrics text))."""
-        present = {name: self._present(name, tally) for name in self._metrics}
-        any_metric = _any(
-            [flags for flags in present.values() if flags is not None] or [np.zeros((1, 1), dtype=np.bool_)]
-        )
-        texts = {
-            name: _texts(name, flags, tally, targets)
-            for name, flags in present.items()
-            if flags is not None and flags.any()
-        }
-        for row in np.flatnonzero(any_metric.any(axis=1)).tolist():
-            yield row, _buckets_of(row, np.flatnonzero(any_metric[row]).tolist(), texts)
+        present = {name: flags for name in self._metrics if (flags := self._present(name, tally)) is not None}
+        if not present:
+            return
+        rows, buckets = np.nonzero(_any(list(present.values())))
+        columns = [
+            _column(name, flags[rows, buckets], tally, targets, rows, buckets) for name, flags in present.items()
+        ]
+        # Fragments begin with a comma, absent ones are empty: joining cells is all that is left to do in Python.
+        cells = [b"".join(fragments)[1:] for fragments in zip(*columns, strict=True)]
+        ends = np.searchsorted(rows, np.unique(rows), side="right").tolist()
+        for start, end in pairwise([0, *ends]):
+            yield int(rows[start]), list(zip(buckets[start:end].tolist(), cells[start:end], strict=True))
 
     def _present(self, name: str, tally: Tally) -> Flags | None:
         if name == SERVICE_TARGET:
@@ -67,49 +69,46 @@ def _any(flags: Sequence[Flags]) -> Flags:
     return np.asarray(np.logical_or.reduce(flags))
 
 
-Texts = dict[tuple[int, int], bytes]
+def _column(
+    name: str, present: Flags, tally: Tally, targets: Sequence[float], rows: Ints, buckets: Ints
+) -> Sequence[bytes]:
+    """One metric's fragment for each cell, empty where the cell does not have it."""
+    texts = _texts(name, tally, targets, rows[present], buckets[present])
+    if len(texts) == len(rows):
+        return texts
+    column = [b""] * len(rows)
+    for position, text in zip(np.flatnonzero(present).tolist(), texts, strict=True):
+        column[position] = text
+    return column
 
 
-def _buckets_of(row: int, buckets: Sequence[int], texts: dict[str, Texts]) -> Iterator[tuple[int, bytes]]:
-    for bucket in buckets:
-        address = (row, bucket)
-        yield bucket, b",".join([found[address] for found in texts.values() if address in found])
-
-
-def _texts(name: str, present: Flags, tally: Tally, targets: Sequence[float]) -> Texts:
-    rows, buckets = np.nonzero(present)
-    addresses = list(zip(rows.tolist(), buckets.tolist(), strict=True))
+def _texts(name: str, tally: Tally, targets: Sequence[float], rows: Ints, buckets: Ints) -> list[bytes]:
     if name == SERVICE_TARGET:
-        texts = _target_texts(rows, targets)
-    elif name == SERVICE_LEVEL:
-        texts = _level_texts(tally, rows, buckets, targets)
-    elif name.startswith("t"):
-        texts = _timer_texts(name, tally.cells[name], rows, buckets)
-    else:
-        head = b'{"metric":"%b","stats":{"count":' % name.encode()
-        texts = [b"%b%d}}" % (head, count) for count in tally.cells[name].count[rows, buckets].tolist()]
-    return dict(zip(addresses, texts, strict=True))
+        return _target_texts(rows, targets)
+    if name == SERVICE_LEVEL:
+        return _level_texts(tally, rows, buckets, targets)
+    if name.startswith("t"):
+        return _timer_texts(name, tally.cells[name], rows, buckets)
+    template = b',{"metric":"%b","stats":{"count":%%d}}' % name.encode()
+    return [template % count for count in tally.cells[name].count[rows, buckets].tolist()]
 
 
 def _timer_texts(name: str, cells: Cells, rows: Ints, buckets: Ints) -> list[bytes]:
-    head = b'{"metric":"%b","stats":{"max":' % name.encode()
+    template = b',{"metric":"%b","stats":{"max":%%d,"min":%%d,"count":%%d,"sum":%%d}}' % name.encode()
     columns = (array[rows, buckets].tolist() for array in (cells.most, cells.least, cells.count, cells.sum))
-    return [
-        b'%b%d,"min":%d,"count":%d,"sum":%d}}' % (head, most, least, count, total)
-        for most, least, count, total in zip(*columns, strict=True)
-    ]
+    return [template % numbers for numbers in zip(*columns, strict=True)]
 
 
 def _target_texts(rows: Ints, targets: Sequence[float]) -> list[bytes]:
-    by_row = [f'{{"metric":"oServiceTarget","stats":{{"current":{target:g}}}}}'.encode() for target in targets]
+    by_row = [f',{{"metric":"oServiceTarget","stats":{{"current":{target:g}}}}}'.encode() for target in targets]
     return [by_row[row] for row in rows.tolist()]
 
 
 def _level_texts(tally: Tally, rows: Ints, buckets: Ints, targets: Sequence[float]) -> list[bytes]:
+    template = b',{"metric":"oServiceLevel","stats":{"ratio":%r,"numerator":%d,"denominator":%d,"target":%r}}'
     met = tally.cells[_SLA_MET].count[rows, buckets].tolist()
     contacts = tally.cells[_SLA_CONTACTS].count[rows, buckets].tolist()
     return [
-        f'{{"metric":"oServiceLevel","stats":{{"ratio":{numerator / denominator!r},"numerator":{numerator},'
-        f'"denominator":{denominator},"target":{targets[row]:g}}}}}'.encode()
+        template % (numerator / denominator, numerator, denominator, targets[row])
         for row, numerator, denominator in zip(rows.tolist(), met, contacts, strict=True)
     ]

@@ -24,18 +24,20 @@ def texts(column: FloatColumn) -> list[bytes]:
     return inner.replace(b".0,", b",").removesuffix(b".0").split(b",") if inner else []
 
 
-def grouped(columns: Sequence[NDArray[Any]], *, counts: bool = False) -> list[bytes]:
-    """Neighbouring CSV columns of one type: each row's values as one text with commas, which saves half the work.
+def csv_rows(columns: Sequence[list[Any]]) -> list[bytes]:
+    """Each row's values with commas between them, bare: a column may hold numbers, booleans or None, which is empty.
 
-    A value that is not finite is empty. `counts`: whole numbers lose their fraction also where the columns are floats.
+    One call for all rows and columns: measured half as costly again as text per column.
     """
-    matrix = np.column_stack(columns)
-    inner = orjson.dumps(matrix, option=orjson.OPT_SERIALIZE_NUMPY)[2:-1]
-    if counts and matrix.dtype.kind == "f":
-        inner = inner.replace(b".0,", b",").replace(b".0]", b"]")
-    if NULL in inner:
-        inner = inner.replace(NULL, b"")
-    return inner[:-1].split(b"],[") if len(matrix) else []
+    inner = orjson.dumps(list(zip(*columns, strict=True)))[2:-2]
+    return inner.replace(NULL, b"").split(b"],[") if inner else []
+
+
+def whole(column: NDArray[Any]) -> list[int | float]:
+    """A column of counts as Python numbers, `int` where they are whole, so that they are written without `.0`."""
+    if column.dtype.kind in "iu":
+        return list(column.tolist())
+    return [int(value) if value.is_integer() and abs(value) < 2**53 else value for value in column.tolist()]
 
 
 def percent(ratio: FloatColumn) -> FloatColumn:

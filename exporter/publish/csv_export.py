@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, HistoryBucket, IntColumn, Rows, Window
-from exporter.publish.cells import doubled, grouped, percent
+from exporter.publish.cells import csv_rows, doubled, percent, whole
 from exporter.publish.filters import ALL, Index, RowFilter, anomalies_of, any_flag
 from exporter.publish.kept import KeptTexts, Key
 from exporter.publish.sheets import SLICE_ROWS, filled, taken
@@ -50,7 +50,7 @@ _WINDOW = ("offered", "abandonment_ratio", "sla_breach_ratio", "answered", "aban
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 _QUOTED = re.compile(r'[",\r\n]')
-_FLAG_TEXTS = np.array([b"", b"false", b"true"], dtype=object)
+_FLAGS = np.array([None, False, True], dtype=object)  # nothing scored, nothing flagged, something flagged
 
 
 class HistoryReader(Protocol):
@@ -92,20 +92,25 @@ class _Sheet:
             scored |= np.isfinite(anomaly)
         self._flags = scored + self.flagged
 
-    def cells(self, index: Index) -> list[list[bytes]]:
-        """The texts between timeInterval and the end of the line, in the order of COLUMNS."""
+    def cells(self, index: Index) -> list[bytes]:
+        """The text of each row from totalContacts to the end of the line, in the order of COLUMNS."""
 
         def at(name: str) -> NDArray[Any]:
             return self._columns.get(name, self._nothing)[index]
 
-        return [
-            grouped([at("offered")], counts=True),
-            grouped([percent(at("abandonment_ratio")), percent(at("sla_breach_ratio"))]),
-            grouped([at("answered"), at("abandoned"), at("sla_breached")], counts=True),
-            grouped([self._z.get(metric, self._nothing)[index] for metric in (ABANDONMENT, SLA_BREACH)]),
-            _FLAG_TEXTS[self._flags[index]].tolist(),
-            grouped([at("sla_contacts")], counts=True),
-        ]
+        return csv_rows(
+            [
+                whole(at("offered")),
+                percent(at("abandonment_ratio")).tolist(),
+                percent(at("sla_breach_ratio")).tolist(),
+                whole(at("answered")),
+                whole(at("abandoned")),
+                whole(at("sla_breached")),
+                *(self._z.get(metric, self._nothing)[index].tolist() for metric in (ABANDONMENT, SLA_BREACH)),
+                _FLAGS[self._flags[index]].tolist(),
+                whole(at("sla_contacts")),
+            ]
+        )
 
 
 def _window_sheet(shown: Shown) -> _Sheet:
@@ -183,11 +188,10 @@ def _history_lines(buckets: Iterable[HistoryBucket], rows: RowFilter) -> Iterato
 
 def _lines(prefixes: list[bytes], when: str, sheet: _Sheet, index: Index) -> Iterator[bytes]:
     """Lines of text, a slice of rows at a time."""
+    tail = b"," + doubled(when.encode()) + b",%b\r\n"
     for start in range(0, len(index), SLICE_ROWS):
         part = slice(start, start + SLICE_ROWS)
-        cells = sheet.cells(index[part])
-        tail = b"," + doubled(when.encode()) + b",%b" * len(cells) + b"\r\n"
-        yield filled(prefixes[part], tail, cells)
+        yield filled(prefixes[part], tail, [sheet.cells(index[part])])
 
 
 def bucket_text(seconds: int) -> str:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from exporter.genesys.decode import Rejects, decode_rows, is_count, is_sum
+from exporter.genesys.decode import Rejects, decode_rows, fault_of, is_count, is_sum
 from exporter.genesys.intervals import granularity, interval, parse_interval
 from exporter.genesys.selection import Selection, aggregate_filter
 from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, IntColumn, QueueTable, SeriesKey, Window
@@ -212,11 +212,11 @@ def _place(values: list[float], name: str, stats: Stats) -> str | None:
         return _place_target(values, stats.current)
     if name in _COUNT_COLUMN:
         if stats.count is None or not is_count(stats.count):
-            return _fault(stats.count)
+            return fault_of(stats.count)
         values[_COUNT_COLUMN[name]] = stats.count
     if name in _SUM_COLUMN:
         if stats.sum is None or not is_sum(stats.sum):
-            return _fault(stats.sum)
+            return fault_of(stats.sum)
         values[_SUM_COLUMN[name]] = stats.sum / 1000
     return None
 
@@ -226,9 +226,9 @@ def _place_service_level(values: list[float], stats: Stats) -> str | None:
     if numerator is None and denominator is None:
         return _place_target(values, stats.target)
     if numerator is None or not is_count(numerator):
-        return _fault(numerator)
+        return fault_of(numerator)
     if denominator is None or not is_count(denominator):
-        return _fault(denominator)
+        return fault_of(denominator)
     if numerator > denominator:
         return "range"
     values[_SLA_CONTACTS], values[_BREACHED] = denominator, denominator - numerator
@@ -239,13 +239,6 @@ def _place_target(values: list[float], target: float | None) -> str | None:
     if target is None:
         return None
     if not 0 <= target <= 1:
-        return _fault(target)
+        return fault_of(target)
     values[_TARGET] = target
     return None
-
-
-def _fault(number: float | None) -> str:
-    """Why a number cannot be; a metric that is there must have its number, only one that is absent means zero."""
-    if number is None:
-        return "type"
-    return "negative" if number < 0 else "range"

@@ -102,3 +102,10 @@ def is_count(value: float) -> bool:
 def is_sum(value: float) -> bool:
     """A sum of milliseconds that can be."""
     return 0 <= value <= MAX_SUM_MILLISECONDS
+
+
+def fault_of(number: float | None) -> str:
+    """Why a number cannot be. A metric that is there must have its number: only one that is absent means zero."""
+    if number is None:
+        return "type"
+    return "negative" if number < 0 else "range"

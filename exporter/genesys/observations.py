@@ -9,6 +9,7 @@ data and is never asked for.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import orjson
 
 from exporter.genesys.client import OBSERVATIONS, ApiClient, in_thread
-from exporter.genesys.decode import Rejects, decode_rows, is_count
+from exporter.genesys.decode import Rejects, decode_rows, fault_of, is_count
 from exporter.genesys.selection import Selection, queue_predicates
 from exporter.models import OBSERVATION_COLUMNS, ObservationTable, SeriesKey
 
@@ -105,10 +106,10 @@ def _count_agents(
     for metric in data:
         if metric.metric != "oUserRoutingStatuses" or not metric.qualifier or metric.stats is None:
             continue
-        count = metric.stats.count or 0.0
+        count = metric.stats.count
         key = (queue_id, metric.qualifier)
-        if not is_count(count):
-            rejects.add("negative" if count < 0 else "range")
+        if count is None or not is_count(count):
+            rejects.add(fault_of(count))
         elif key in agents:
             rejects.add("duplicate")
         else:
@@ -122,22 +123,31 @@ def _count_contacts(
     for metric in data:
         if metric.stats is None:
             continue
-        if metric.metric in _COUNTS:
-            count = metric.stats.count or 0.0
-            if not is_count(count):
-                rejects.add("negative" if count < 0 else "range")
-                return
-            values[_COLUMN[_COUNTS[metric.metric]]] = count
-        elif metric.metric == "oLongestWaiting" and metric.stats.calculatedMetricValue:
-            began = metric.stats.calculatedMetricValue / 1000
-            if not 0 < began <= at.timestamp() + _CLOCK_SKEW_SECONDS:
-                rejects.add("range")
-                return
-            values[_COLUMN["oldest_waiting"]] = began
+        if fault := _place(values, metric.metric, metric.stats, at):
+            rejects.add(fault)
+            return
     if key in contacts:
         rejects.add("duplicate")
     else:
         contacts[key] = values
+
+
+def _place(values: list[float], name: str, stats: Stats, at: datetime) -> str | None:
+    """Write one metric's number into the row; the reason where it cannot be, else None."""
+    if name in _COUNTS:
+        column, number = _COLUMN[_COUNTS[name]], stats.count
+        if number is None or not is_count(number):
+            return fault_of(number)
+    elif name == "oLongestWaiting" and stats.calculatedMetricValue:
+        column, number = _COLUMN["oldest_waiting"], stats.calculatedMetricValue / 1000
+        if not 0 < number <= at.timestamp() + _CLOCK_SKEW_SECONDS:
+            return "range"
+    else:
+        return None
+    if not math.isnan(values[column]):
+        return "duplicate"
+    values[column] = number
+    return None
 
 
 async def _all_or_first_error(calls: Sequence[Coroutine[Any, Any, bytes]]) -> list[bytes]:

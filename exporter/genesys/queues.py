@@ -6,8 +6,6 @@ lists only what the client's divisions grant, with status 200.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import msgspec
 
 from exporter.errors import PagingError
@@ -19,6 +17,8 @@ from exporter.models import Queue
 PAGE_SIZE = 500
 #: Two hundred thousand queues: far beyond any org, so that a chain of pages without end is cut.
 MAX_PAGES = 400
+#: Queues may be made while the pages are read, but hardly more than fill a page.
+PAGES_MORE = 1
 
 #: The directory's media names where analytics has another one.
 ANALYTICS_MEDIA = {"call": "voice"}
@@ -46,33 +46,49 @@ class QueueEntity(msgspec.Struct):
 class QueuePage(msgspec.Struct):
     entities: list[QueueEntity] | None = None
     pageCount: int | None = None  # noqa: N815
-    pageNumber: int | None = None  # noqa: N815
 
 
 async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
     """Every queue that the client may see. Raises a GenesysError; half a directory is never returned."""
     rejects = Rejects()
     queues: dict[str, Queue] = {}
-    async for page in _pages(client, deadline, rejects):
-        for entity in page.entities or ():
-            if not entity.id:
-                rejects.add("missing_id")
-            elif entity.id in queues:
-                rejects.add("duplicate")
-            else:
-                queues[entity.id] = _queue(entity)
-    rejects.tell(client.hook)
-    return list(queues.values())
-
-
-async def _pages(client: ApiClient, deadline: float, rejects: Rejects) -> AsyncIterator[QueuePage]:
+    promised = 0
     for number in range(1, MAX_PAGES + 1):
-        body = await client.send(QUEUES, deadline, query=f"?pageSize={PAGE_SIZE}&pageNumber={number}&sortOrder=asc")
-        page = decode_rows(body, QueuePage, "entities", QueueEntity, "queues", rejects)
-        yield page
-        if not page.entities or number >= (page.pageCount or 1):
-            return
+        before = len(queues) + rejects.lost
+        page = await _page(client, number, deadline, rejects)
+        _take(page, queues, rejects)
+        last = _last(page, number)
+        if number >= last:
+            rejects.tell(client.hook)
+            return list(queues.values())
+        if len(queues) + rejects.lost == before:
+            raise PagingError(f"queues: page {number} of {last} brings nothing new")
+        promised = promised or page.pageCount or MAX_PAGES
+        if last > promised + PAGES_MORE:
+            raise PagingError(f"queues: page {number} names {last} pages after page 1 named {promised}")
     raise PagingError(f"queues: still no last page after {MAX_PAGES} pages")
+
+
+async def _page(client: ApiClient, number: int, deadline: float, rejects: Rejects) -> QueuePage:
+    body = await client.send(QUEUES, deadline, query=f"?pageSize={PAGE_SIZE}&pageNumber={number}&sortOrder=asc")
+    return decode_rows(body, QueuePage, "entities", QueueEntity, "queues", rejects)
+
+
+def _last(page: QueuePage, number: int) -> int:
+    """The number of the last page; where the service does not tell, a page that is not full is the last."""
+    if page.pageCount is not None:
+        return page.pageCount
+    return number + (len(page.entities or ()) >= PAGE_SIZE)
+
+
+def _take(page: QueuePage, queues: dict[str, Queue], rejects: Rejects) -> None:
+    for entity in page.entities or ():
+        if not entity.id:
+            rejects.add("missing_id")
+        elif entity.id in queues:
+            rejects.add("duplicate", lost=False)
+        else:
+            queues[entity.id] = _queue(entity)
 
 
 def _queue(entity: QueueEntity) -> Queue:

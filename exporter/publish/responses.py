@@ -38,7 +38,12 @@ _HEADERS = {
 
 
 async def secure(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal on_response_prepare: what a handler has not set itself is set to the strictest."""
+    """Signal on_response_prepare, so that no answer can be forgotten."""
+    harden(response)
+
+
+def harden(response: web.StreamResponse) -> None:
+    """What the handler has not set itself is set to the strictest."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "genesys-cloud-exporter"

@@ -22,6 +22,7 @@ from exporter.publish import page
 from exporter.publish.csv_export import HistoryReader, history_chunks
 from exporter.publish.exports import Busy, Exports, walked
 from exporter.publish.exposition import EMPTY, OPENMETRICS_TYPE, TEXT_TYPE
+from exporter.publish.live import Live
 from exporter.publish.negotiate import wants_gzip, wants_openmetrics
 from exporter.publish.once import Document
 from exporter.publish.publisher import Publisher, View
@@ -37,6 +38,7 @@ from exporter.publish.responses import (
     send,
     stream,
 )
+from exporter.publish.runner import LIMITS
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.shown import ERROR, NO_SNAPSHOT, SUCCESS
 from exporter.publish.times import compact
@@ -46,8 +48,7 @@ logger = logging.getLogger(__name__)
 CSV_TYPE = "text/csv; charset=utf-8"
 MAX_QUERY_BYTES = 4096
 
-#: For web.AppRunner: one request line, one header field; no scraper comes near it.
-RUNNER_LIMITS = {"max_line_size": 8190, "max_field_size": 8190}
+RUNNER_LIMITS = LIMITS
 
 
 def make_app(
@@ -73,6 +74,7 @@ def make_app(
     app.router.add_get("/-/healthy", routes.healthy)
     app.router.add_get("/-/ready", routes.ready)
     page.add_static_routes(app)
+    Live(publisher=publisher, activity=self_metrics.activity, clock=clock, history=history).add_routes(app)
     return app
 
 

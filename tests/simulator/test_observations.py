@@ -68,7 +68,7 @@ async def test_the_longest_wait_is_the_moment_it_began() -> None:
         clock.advance(1)
         later = (await contact_rows(api, queue_id))[queue_id, "voice"]
     now_ms = NOW.timestamp() * 1000
-    assert now_ms - 900_000 < began < now_ms + 120_000
+    assert now_ms - 900_000 < began < now_ms + 75_000, "the longest of many waits has lasted a while"
     assert later["oLongestWaiting"]["calculatedMetricValue"] >= began
     assert row["oLongestInteracting"]["calculatedMetricValue"] < now_ms
 

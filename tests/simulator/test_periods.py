@@ -117,6 +117,13 @@ def test_an_interval_of_many_years_is_refused() -> None:
         cut(START, START + timedelta(days=733), None)
 
 
+@pytest.mark.parametrize("period", [Period(seconds=900), Period(days=1), Period(months=1)])
+def test_an_edge_belongs_to_the_bucket_that_it_opens(period: Period) -> None:
+    buckets = cut(START, START + timedelta(days=9), period, ZoneInfo("Europe/Berlin"))
+    assert buckets.index(buckets.edges[:-1]).tolist() == list(range(len(buckets)))
+    assert buckets.index(buckets.edges[1:] - 1).tolist() == list(range(len(buckets)))
+
+
 @given(
     offset=st.integers(0, 10**7),
     length=st.integers(1, 10**6),

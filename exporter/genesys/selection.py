@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.models import Directory, Queue
@@ -23,6 +23,10 @@ class Selection:
     include: re.Pattern[str] | None = None
     exclude: re.Pattern[str] | None = None
     media_types: tuple[str, ...] = ()
+    _ids: frozenset[str] = field(init=False, repr=False, compare=False)  # thousands may be asked about thousands of ids
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ids", frozenset(self.queue_ids))
 
     @property
     def by_queue(self) -> bool:
@@ -47,7 +51,7 @@ class Selection:
         return self.include is None or self.include.search(name) is not None
 
     def takes(self, queue_id: str, name: str) -> bool:
-        return (not self.queue_ids or queue_id in self.queue_ids) and self.takes_name(name)
+        return (not self._ids or queue_id in self._ids) and self.takes_name(name)
 
     def takes_media(self, media_type: str) -> bool:
         return not self.media_types or media_type in self.media_types

@@ -128,12 +128,14 @@ def to_buckets(
         if not _makes_sense(entity, rejects) or not selection.takes(entity.id, entity.name or entity.id):
             continue
         position = position_of(entity.timeInterval)
-        column = series.setdefault(SeriesKey(entity.id, ""), len(series))
+        key = SeriesKey(entity.id, "")
+        column = series.get(key, len(series))
         if position is None:
-            rejects.add("outside_window")
+            rejects.add("outside_window", lost=False)
         elif (position, column) in cells:
-            rejects.add("duplicate")
+            rejects.add("duplicate", lost=False)
         else:
+            series[key] = column
             cells[position, column] = entity
             names[entity.id] = entity.name or entity.id
     return BucketBatch(seconds, starts, tuple(series), _dense(cells, len(starts), len(series)), names)
@@ -165,14 +167,14 @@ def _makes_sense(entity: Entity, rejects: Rejects) -> bool:
 def _positions(starts: IntColumn, bucket: str) -> Any:
     """From `<start>/<bucket>` to the bucket's position, None for another bucket; each text is parsed once."""
     known: dict[str, int | None] = {}
-    place = {int(start): position for position, start in enumerate(starts)}
+    place = {float(start): position for position, start in enumerate(starts)}
     spellings = {bucket, "P1D"} if bucket == "PT1D" else {bucket}
 
     def position(text: str) -> int | None:
         if text not in known:
             start_text, _, length = text.partition("/")
             start = epoch_seconds(start_text)
-            known[text] = place.get(int(start)) if start is not None and length in spellings else None
+            known[text] = place.get(start) if start is not None and length in spellings else None
         return known[text]
 
     return position

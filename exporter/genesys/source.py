@@ -23,6 +23,7 @@ from exporter.genesys.circuit import Circuit
 from exporter.genesys.client import AGGREGATES, ApiClient, in_thread
 from exporter.genesys.decode import Rejects
 from exporter.genesys.intervals import BUCKET_SECONDS
+from exporter.genesys.rereading import Rereading
 from exporter.genesys.selection import Selection
 from exporter.models import (
     DATASETS,
@@ -115,6 +116,7 @@ class AggregatesSource:
         )
         self._ids_per_request = IDS_PER_REQUEST
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
+        self._rereading = Rereading(client.hook)
 
     def current_window(self, now: datetime) -> Window:
         """One bucket's length ending `settle` before now, on whole seconds: complete at every poll."""
@@ -122,7 +124,7 @@ class AggregatesSource:
         return Window.of_epoch(end - self._bucket_seconds, end)
 
     def plan(self, directory: Directory | None) -> CallPlan:
-        known = len(directory.queues) if directory else 0
+        known = len(directory.queues if directory else self._selection.queue_ids)
         batches = math.ceil(known / self._ids_per_request) if self._selection.by_queue else 1
         spans = math.ceil(max(1, 2 * 3600 // self._bucket_seconds) / self.buckets_per_request(directory))
         per_poll = {"aggregates": batches, "observations": math.ceil(known / observations.QUEUES_PER_REQUEST)}
@@ -150,15 +152,15 @@ class AggregatesSource:
     async def buckets(
         self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
     ) -> BucketBatch:
-        rejects = Rejects()
-        with _guarded(self._circuits[HISTORY]):
+        async def read(rejects: Rejects) -> BucketBatch:
             bodies = await self._query(self._bucket_report, span, directory, deadline, background=background)
-            batch = await in_thread(
+            return await in_thread(
                 sum(map(len, bodies)),
                 lambda: aggregates.parse_buckets(bodies, span, self._bucket_seconds, self._selection, rejects),
             )
-        rejects.tell(self._client.hook)
-        return batch
+
+        with _guarded(self._circuits[HISTORY]):
+            return await self._rereading.batch(read)
 
     async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
         with _guarded(self._circuits[OBSERVATIONS]):
@@ -180,20 +182,30 @@ class AggregatesSource:
         if not self._selection.by_queue:
             body = report.body(window, ())
             return [await self._client.send(AGGREGATES, deadline, body=body, background=background)]
-        ids = self._named_queues(directory)
+        ids, size = self._named_queues(directory), self._ids_per_request
         try:
-            return await self._query_batches(report, window, ids, deadline, background=background)
+            return await self._query_batches(report, window, ids, size, deadline, background=background)
         except QueryError as error:
-            if len(ids) <= CAUTIOUS_IDS_PER_REQUEST or self._ids_per_request == CAUTIOUS_IDS_PER_REQUEST:
+            if min(len(ids), size) <= CAUTIOUS_IDS_PER_REQUEST:
                 raise
-            log.warning("%s; trying again with %d queues a request", error, CAUTIOUS_IDS_PER_REQUEST)
-            self._ids_per_request = CAUTIOUS_IDS_PER_REQUEST
-            return await self._query_batches(report, window, ids, deadline, background=background)
+            refusal = str(error)
+        size = CAUTIOUS_IDS_PER_REQUEST
+        bodies = await self._query_batches(report, window, ids, size, deadline, background=background)
+        if self._ids_per_request != size:
+            log.warning("%s; from now on only %d queues a request are asked for", refusal, size)
+        self._ids_per_request = size
+        return bodies
 
     async def _query_batches(
-        self, report: aggregates.Report, window: Window, ids: Sequence[str], deadline: float, *, background: bool
+        self,
+        report: aggregates.Report,
+        window: Window,
+        ids: Sequence[str],
+        size: int,
+        deadline: float,
+        *,
+        background: bool,
     ) -> list[bytes]:
-        size = self._ids_per_request
         return [
             await self._client.send(
                 AGGREGATES, deadline, body=report.body(window, ids[i : i + size]), background=background
@@ -226,6 +238,7 @@ class SummarySource:
         self._report = summary.Report(bucket, selection.queue_ids)
         self._entities = 1  # of the newest bucket: how large the org is
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
+        self._rereading = Rereading(client.hook)
 
     def current_window(self, now: datetime) -> Window:
         """The newest bucket that has closed and settled."""
@@ -247,7 +260,9 @@ class SummarySource:
 
     async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
         with _guarded(self._circuits[WINDOW]):
-            batch = await self._fetch(window, deadline, background=False)
+            rejects = Rejects()
+            batch = await self._fetch(window, deadline, rejects, background=False)
+        rejects.tell(self._client.hook)
         self._entities = max(1, len(batch.keys))
         return summary.to_window(batch)
 
@@ -255,21 +270,20 @@ class SummarySource:
         self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
     ) -> BucketBatch:
         with _guarded(self._circuits[HISTORY]):
-            return await self._fetch(span, deadline, background=background)
+            return await self._rereading.batch(
+                lambda rejects: self._fetch(span, deadline, rejects, background=background)
+            )
 
     async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
         raise GenesysError("the summary contract has no observations")
 
-    async def _fetch(self, span: Window, deadline: float, *, background: bool) -> BucketBatch:
-        rejects = Rejects()
+    async def _fetch(self, span: Window, deadline: float, rejects: Rejects, *, background: bool) -> BucketBatch:
         entities = await summary.fetch_entities(
             self._client, self._report, span, deadline, rejects, background=background
         )
-        batch = await in_thread(
+        return await in_thread(
             len(entities) * 200, lambda: summary.to_buckets(entities, span, self._bucket, self._selection, rejects)
         )
-        rejects.tell(self._client.hook)
-        return batch
 
 
 @contextmanager

@@ -76,6 +76,8 @@ class Publisher:
     def __init__(self, clock: Clock, on_series: Callable[[int], None] = lambda series: None) -> None:
         self._clock = clock
         self._on_series = on_series
+        #: Told after every swap, on the event loop.
+        self.on_swap: list[Callable[[], None]] = []
         self._renderer, self._json, self._csv = Renderer(), JsonWriter(), CsvWriter()
         self._view: View | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -120,3 +122,5 @@ class Publisher:
     def _swap(self, view: View) -> None:
         self._view = view
         self._on_series(view.exposition.series)
+        for tell in self.on_swap:
+            tell()

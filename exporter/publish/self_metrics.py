@@ -35,6 +35,7 @@ from exporter.models import (
     Snapshot,
 )
 from exporter.publish.families import SELF_FAMILIES, SelfFamily
+from exporter.publish.live_activity import Activity
 
 #: Process figures change all the time and cost a walk through /proc: between events they are this old at most.
 KEEP_SECONDS = 1.0
@@ -46,12 +47,25 @@ _FAMILIES = {family.name: family for family in SELF_FAMILIES}
 
 
 class SelfMetrics:
-    """Counts what it is told; `exposition` renders it."""
+    """Counts what it is told; `exposition` renders it, and `activity` tells people what goes on.
 
-    def __init__(self, clock: Clock, *, version: str, contract: str, reject_reasons: Iterable[str] = ()) -> None:
+    `poll_interval_seconds` and `calls_per_minute` are settings that `activity` names.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        version: str,
+        contract: str,
+        reject_reasons: Iterable[str] = (),
+        poll_interval_seconds: float | None = None,
+        calls_per_minute: float | None = None,
+    ) -> None:
         # `_created` samples double the counters and few read them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._clock = clock
+        self.activity = Activity(clock, poll_interval_seconds=poll_interval_seconds, calls_per_minute=calls_per_minute)
         self.registry = CollectorRegistry()
         self._rendered: dict[bool, tuple[float, bytes]] = {}
         self._build_gauges()
@@ -96,6 +110,7 @@ class SelfMetrics:
 
     def on_api_event(self, event: ApiEvent) -> None:
         """One record from the API client."""
+        self.activity.on_api_event(event)
         match event:
             case ApiCalled(endpoint, code):
                 self._requests.labels(endpoint, code).inc()
@@ -112,6 +127,7 @@ class SelfMetrics:
 
     def on_report(self, report: PollReport) -> None:
         """One poll ended; each reason counts once, however many datasets it hit."""
+        self.activity.on_report(report)
         self._polls.inc()
         self._duration.observe(report.duration_seconds)
         for reason in set(report.failures.values()):
@@ -120,6 +136,7 @@ class SelfMetrics:
 
     def on_polls_skipped(self, polls: int = 1) -> None:
         """Deadlines passed while a poll was still under way."""
+        self.activity.on_polls_skipped(polls)
         self._skipped.inc(polls)
         self._rendered.clear()
 

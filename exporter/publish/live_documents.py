@@ -1,0 +1,199 @@
+"""The JSON that the live page reads: who the queues are, and how they stand.
+
+Two documents, since names are most of the bytes and almost never change: `queues` (ids, names, media types,
+divisions) and `numbers` (a list per column, in the order of the same rows, and what to make of them). Both carry the
+digest of the former as `rows`, so that the page never joins numbers to the wrong names. Rates are in percent, times
+milliseconds since the epoch, `null` where there is no value. /dashboard is the interface for programs; this one may
+change with the page. For a worker thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from exporter.models import OFFERED, FloatColumn, ScoreColumns
+from exporter.publish.cells import texts
+from exporter.publish.json_rows import dumps
+from exporter.publish.live_agents import AgentColumns
+from exporter.publish.live_findings import METRICS, Finding, Ranking, findings, headline, rank
+from exporter.publish.once import Document
+from exporter.publish.shown import Shown
+
+#: Sentences above the list; whoever has more troubles than this reads the list.
+MOST_FINDINGS = 3
+
+#: Key of the document → column and the factor that brings it into the page's unit.
+COLUMNS: Mapping[str, tuple[str, float, int]] = {
+    "offered": ("offered", 1, 0),
+    "abandoned": ("abandoned", 1, 0),
+    "abandonedPercent": ("abandonment_ratio", 100, 2),
+    "slaBreached": ("sla_breached", 1, 0),
+    "slaContacts": ("sla_contacts", 1, 0),
+    "slaBreachedPercent": ("sla_breach_ratio", 100, 2),
+    "waiting": ("waiting", 1, 0),
+    "waitingSince": ("oldest_waiting_timestamp_seconds", 1000, 0),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Queues:
+    """The document of names; `tag` is its digest."""
+
+    tag: str
+    document: Document
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LivePage:
+    """Both documents of one view, and what they were made from."""
+
+    shown: Shown
+    queues: Queues
+    numbers: Document
+
+
+class LiveWriter:
+    """Makes the documents; names are written again only when they change. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._agents = AgentColumns()
+        self._kept: tuple[tuple[object, object], Queues] | None = None
+
+    def write(self, shown: Shown) -> LivePage:
+        """Both documents of what may be shown."""
+        queues = self._queues(shown)
+        numbers = self._numbers(shown, queues.tag)
+        return LivePage(shown, queues, Document(lambda: numbers))
+
+    def _queues(self, shown: Shown) -> Queues:
+        rows, directory = shown.snapshot.rows, shown.snapshot.queues
+        if self._kept is None or self._kept[0][0] is not rows or self._kept[0][1] is not directory:
+            divisions = {queue.id: queue.division for queue in directory}
+            lists = {
+                "ids": [key.queue_id for key in rows.keys],
+                "names": rows.names,
+                "media": [key.media_type for key in rows.keys],
+                "divisions": [divisions.get(key.queue_id, "") for key in rows.keys],
+            }
+            tag = hashlib.blake2b(dumps(lists), digest_size=9).hexdigest()
+            body = dumps({"rows": tag, **lists})
+            self._kept = (rows, directory), Queues(tag, Document(lambda: body))
+        return self._kept[1]
+
+    def _numbers(self, shown: Shown, rows_tag: str) -> bytes:
+        ranking = rank(shown)
+        columns = {key: _scaled(shown, *how) for key, how in COLUMNS.items()}
+        columns["agentsFree"], columns["agentsOnQueue"] = self._agents.of(shown)
+        lists = {
+            "order": _list(ranking.order.astype(np.float64)),
+            "grade": _list(ranking.grade.astype(np.float64)),
+            "worst": _list(ranking.worst.astype(np.float64)),
+            "columns": _object({key: _list(column) for key, column in columns.items()}),
+            "scores": _object(
+                {metric: _scores(shown, ranking, metric) for metric in METRICS if _scored(shown, metric)}
+            ),
+        }
+        return dumps(_head(shown, ranking, rows_tag))[:-1] + b"," + _object(lists)[1:]
+
+
+def _head(shown: Shown, ranking: Ranking, rows_tag: str) -> dict[str, Any]:
+    snapshot, scores, window = shown.snapshot, shown.scores, shown.snapshot.window
+    return {
+        "tag": shown.tag,
+        "snapshot": str(snapshot.id),
+        "rows": rows_tag,
+        "status": shown.status,
+        "message": shown.message,
+        "created": milliseconds(snapshot.created),
+        "window": [milliseconds(window.start), milliseconds(window.end)] if window else None,
+        "method": scores.method if scores else None,
+        "threshold": scores.threshold if scores else None,
+        "metrics": METRICS,
+        "totals": {key: _total(shown.column(name)) for key, (name, *_) in COLUMNS.items() if key in _SUMMED}
+        | {"waitingSince": _oldest(shown)},
+        "headline": headline(shown, ranking),
+        "findings": [_told(each) for each in findings(shown, ranking, MOST_FINDINGS)],
+    }
+
+
+_SUMMED = ("offered", "abandoned", "slaBreached", "slaContacts", "waiting")
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    return {
+        "row": finding.row,
+        "name": finding.name,
+        "media": finding.media_type,
+        "text": finding.text,
+        "more": finding.more,
+    }
+
+
+def _scored(shown: Shown, metric: str) -> bool:
+    return shown.scores is not None and metric in shown.scores.metrics
+
+
+def _scores(shown: Shown, ranking: Ranking, metric: str) -> bytes:
+    assert shown.scores is not None  # noqa: S101 (see _scored)
+    score: ScoreColumns = shown.scores.metrics[metric]
+    factor = 1 if metric == OFFERED else 100
+    return _object(
+        {
+            "z": _list(np.round(score.z, 2)),
+            "mean": _list(np.round(score.mean * factor, 2)),
+            "stddev": _list(np.round(score.stddev * factor, 2)),
+            "samples": _list(np.round(score.samples, 1)),
+            "grade": _list(ranking.grades[METRICS.index(metric)].astype(np.float64)),
+        }
+    )
+
+
+def _scaled(shown: Shown, column: str, factor: float, digits: int) -> FloatColumn:
+    return np.round(shown.column(column) * factor, digits)
+
+
+def _total(column: FloatColumn) -> float | None:
+    """The sum of what there is; None where there is nothing."""
+    known = column[np.isfinite(column)]
+    return float(known.sum()) if len(known) else None
+
+
+def _oldest(shown: Shown) -> int | None:
+    since = shown.column("oldest_waiting_timestamp_seconds")
+    known = since[np.isfinite(since)]
+    return int(known.min() * 1000) if len(known) else None
+
+
+def _list(column: FloatColumn) -> bytes:
+    return b"[" + b",".join(texts(column)) + b"]"
+
+
+def _object(members: Mapping[str, bytes]) -> bytes:
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), text) for name, text in members.items()) + b"}"
+
+
+def milliseconds(moment: datetime) -> int:
+    """Since the epoch, as the page's own clock counts."""
+    return int(moment.timestamp() * 1000)
+
+
+def dataset_states(shown: Shown) -> Sequence[dict[str, Any]]:
+    """How each dataset stands, for people."""
+    return [
+        {
+            "name": name,
+            "up": state.up,
+            "stale": state.last_success is not None and name not in shown.fresh,
+            "fetched": milliseconds(state.last_success) if state.last_success else None,
+            "until": milliseconds(state.data_end) if state.data_end else None,
+            "staleAt": milliseconds(state.stale_at) if state.stale_at else None,
+            "message": state.message or state.reason if state.up is False else None,
+        }
+        for name, state in shown.snapshot.datasets.items()
+    ]

@@ -1,0 +1,215 @@
+// The live page, put together: the connection says that there is a new snapshot, the model fetches it, and the parts
+// of the page draw it. Names of queues are hostile input: they only ever become text (`textContent`), never markup.
+
+import { Connection } from "./connection.js";
+import { failures, tellExporter } from "./exporter.js";
+import * as format from "./format.js";
+import { Model } from "./model.js";
+import { draw, clear } from "./sparkline.js";
+import { standing } from "./standing.js";
+import { QueueTable } from "./table.js";
+import { Tools } from "./tools.js";
+import { Trends } from "./trends.js";
+
+const element = (id) => document.getElementById(id);
+const SETTLED_MILLISECONDS = 900; // a filter is announced when nobody has typed for this long
+
+const model = new Model();
+const trends = new Trends(model, drawTrends);
+const table = new QueueTable(element("queues"), element("row"), model, trends, now);
+const tools = new Tools(choose);
+const connection = new Connection(hear, (why) => {
+  silence = why;
+  tell();
+});
+
+let state = null; // the exporter's last word
+let silence = null; // why there is none at the moment
+let ahead = 0; // by how much the exporter's clock is ahead of this one, in milliseconds
+let behindSince = 0; // when a snapshot was announced that the page does not show yet
+let loading = false;
+let announceTimer = 0;
+let announcedTroubles = null;
+
+connection.start();
+setInterval(tell, 1000);
+element("exporter").addEventListener("toggle", tell);
+
+/** The exporter's time: ages must not depend on this machine's clock. */
+function now() {
+  return Date.now() + ahead;
+}
+
+function hear(word) {
+  state = word;
+  silence = null;
+  ahead = word.now - Date.now();
+  if (word.tag !== model.numbers?.tag) {
+    behindSince ||= performance.now();
+    load();
+  } else {
+    behindSince = 0;
+    followHistory();
+  }
+  tell();
+}
+
+/** Fetches names and numbers until they belong together and are the newest. */
+async function load() {
+  if (loading || state?.tag == null) return;
+  loading = true;
+  try {
+    for (let tries = 0; tries < 3 && state.tag !== model.numbers?.tag; tries += 1) {
+      const numbers = await fetched("/api/live/numbers");
+      if (numbers.rows !== model.queues.rows) {
+        const queues = await fetched("/api/live/queues");
+        if (queues.rows !== numbers.rows) continue;
+        model.takeQueues(queues);
+        tools.offerMedia(model.mediaTypes);
+      }
+      model.takeNumbers(numbers);
+      show();
+      if (numbers.tag !== state.tag) connection.ask();
+      break;
+    }
+  } catch {
+    connection.ask(); // says why, if the exporter is the reason
+  } finally {
+    loading = false;
+  }
+}
+
+async function fetched(path) {
+  const answer = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
+  if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
+  return answer.json();
+}
+
+function show() {
+  if (state.tag === model.numbers.tag) behindSince = 0;
+  trends.follow(state.history);
+  tellNow();
+  tellTotals();
+  choose(tools.choice, false);
+  tell();
+}
+
+function followHistory() {
+  if (model.numbers === null) return;
+  trends.follow(state.history);
+}
+
+/** Shows the rows of a choice; `chosen` if a person has just made it. */
+function choose(choice, chosen = true) {
+  if (model.numbers === null) return;
+  const rows = model.select(choice);
+  table.show(rows);
+  if (chosen) table.toTop();
+  const text = `${format.count(rows.length)} of ${format.count(model.rows)}`;
+  element("count").textContent = text;
+  element("nothing").hidden = rows.length > 0;
+  if (!chosen) return;
+  clearTimeout(announceTimer);
+  announceTimer = setTimeout(() => announce(`${text} queues listed`), SETTLED_MILLISECONDS);
+}
+
+function drawTrends() {
+  const head = `Last ${trends.span}`;
+  if (trends.span && element("trend-head").textContent !== head) element("trend-head").textContent = head;
+  table.refresh();
+  drawFindings();
+}
+
+/** The sentences above the list. */
+function tellNow() {
+  const { headline, findings, window, status } = model.numbers;
+  element("headline").textContent = status === "success" ? headline : "No current data";
+  const span = window && status === "success";
+  element("when").textContent = span
+    ? `Contacts of the ${format.duration(window[1] - window[0])} to ${format.time(window[1], now())}`
+    : "";
+  element("findings").replaceChildren(
+    ...findings.map((found) => {
+      const item = element("finding").content.firstElementChild.cloneNode(true);
+      item.dataset.row = found.row ?? "";
+      for (const place of item.querySelectorAll("[data-to]")) {
+        const to = place.dataset.to;
+        if (to === "media") place.textContent = found.media ? `(${found.media})` : "";
+        else if (to !== "trend") place.textContent = found[to];
+      }
+      return item;
+    }),
+  );
+  drawFindings();
+  const further = model.grade.filter((grade) => grade === 2).length - findings.filter((each) => each.row !== null).length;
+  element("further").hidden = further <= 0;
+  element("further").textContent = further > 0 ? `and ${further} more, first in the list` : "";
+  document.title = `${headline} · Genesys Cloud queues`;
+  announceTroubles(findings);
+}
+
+function drawFindings() {
+  for (const item of element("findings").children) {
+    const chart = item.dataset.row ? trends.of(Number(item.dataset.row)) : null;
+    const svg = item.querySelector("svg");
+    if (chart) draw(svg, chart, 260, 56);
+    else clear(svg);
+  }
+}
+
+function tellTotals() {
+  const { totals } = model.numbers;
+  const share = (events, volume) => (volume > 0 ? format.percent((100 * events) / volume) : "–");
+  const texts = {
+    offered: format.count(totals.offered),
+    abandoned: share(totals.abandoned, totals.offered),
+    breached: share(totals.slaBreached, totals.slaContacts),
+    waiting: format.count(totals.waiting),
+    longest: totals.waitingSince ? format.stopwatch(now() - totals.waitingSince) : "–",
+  };
+  for (const [name, text] of Object.entries(texts)) document.querySelector(`[data-total=${name}]`).textContent = text;
+  element("totals").hidden = false;
+  const { method, threshold } = model.numbers;
+  element("method").textContent = method ? `Marked beyond ${threshold}, by the method “${method}”.` : "";
+}
+
+/** Every second: how old everything is, and whether it may be trusted. */
+function tell() {
+  const shown = model.numbers;
+  const behind = behindSince ? performance.now() - behindSince : 0;
+  const { kind, brief, alarm } = standing({ state, silence, shown, behind, now: now() });
+  const texts = [alarm, state && !silence ? failures(state.datasets).join(" ") : "", outdated()];
+  const root = document.documentElement;
+  if (root.dataset.standing !== kind && root.dataset.standing !== "starting") {
+    announce(kind === "live" ? "Up to date again" : alarm || brief);
+  }
+  root.dataset.standing = kind;
+  write(element("standing-text"), brief);
+  write(element("alarm"), texts.filter(Boolean).filter((text, place, all) => all.indexOf(text) === place).join(" "));
+  element("alarm").hidden = !texts.some(Boolean);
+  if (state) tellExporter(state, now());
+  if (kind !== "live" && shown) document.title = `Not current · Genesys Cloud queues`;
+  else if (shown) document.title = `${shown.headline} · Genesys Cloud queues`;
+}
+
+/** The exporter behind an open page may have become another version. */
+function outdated() {
+  const mine = document.documentElement.dataset.version;
+  return state?.page && state.page !== mine ? "The exporter was updated: load this page again." : "";
+}
+
+/** Only what is new is worth a word. */
+function announceTroubles(findings) {
+  const names = findings.map((found) => `${found.name} ${found.media}`);
+  const fresh = announcedTroubles && findings.filter((_, place) => !announcedTroubles.includes(names[place]));
+  announcedTroubles = names;
+  if (fresh?.length) announce(`In trouble: ${fresh.map((found) => `${found.name}, ${found.text}`).join("; ")}`);
+}
+
+function announce(text) {
+  element("announcer").textContent = text;
+}
+
+function write(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}

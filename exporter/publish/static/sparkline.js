@@ -1,0 +1,54 @@
+// A small chart of one row's last hours: the band of what is usual, the line of what was, a dot for what is now.
+// In: percentages (or contacts) by bucket, null where there is none. Out: shapes inside a given <svg>.
+
+const SVG = "http://www.w3.org/2000/svg";
+const EDGE = 4;
+
+function shape(kind, className, attributes) {
+  const element = document.createElementNS(SVG, kind);
+  element.setAttribute("class", className);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** `usual`: {mean, low, high} or null; `now`: the current window's value, NaN for none. */
+export function draw(svg, { values, now, usual, troubled, label }, width, height) {
+  const known = [...values, now].filter(Number.isFinite);
+  const top = Math.max(1e-9, ...known, usual ? usual.high : 0) * 1.04;
+  const x = (place) => EDGE + (place * (width - 2 * EDGE)) / values.length;
+  const y = (value) => height - EDGE - (Math.max(0, value) * (height - 2 * EDGE)) / top;
+  const shapes = [];
+  if (usual) {
+    const [above, below] = [y(usual.high), y(usual.low)];
+    shapes.push(shape("rect", "band", { x: 0, y: above, width, height: Math.max(1, below - above) }));
+    shapes.push(shape("line", "mean", { x1: 0, x2: width, y1: y(usual.mean), y2: y(usual.mean) }));
+  }
+  shapes.push(shape("path", "line", { d: line([...values, now], x, y) }));
+  if (Number.isFinite(now)) {
+    const dot = { cx: x(values.length), cy: y(now), r: 2.75 };
+    shapes.push(shape("circle", troubled ? "now troubled" : "now", dot));
+  }
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", label);
+  svg.replaceChildren(...shapes);
+}
+
+/** Nothing to draw yet. */
+export function clear(svg) {
+  svg.removeAttribute("role");
+  svg.removeAttribute("aria-label");
+  svg.replaceChildren();
+}
+
+/** A path with a gap where there is no value; a value between two gaps is a short dash. */
+function line(values, x, y) {
+  const parts = [];
+  let drawing = false;
+  values.forEach((value, place) => {
+    const here = Number.isFinite(value);
+    if (here) parts.push(`${drawing ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}${drawing ? "" : "h.1"}`);
+    drawing = here;
+  });
+  return parts.join("");
+}

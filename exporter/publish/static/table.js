@@ -1,0 +1,171 @@
+// The list of queues as a real table that holds only the rows on the screen, and empty space for all others: 10,000
+// rows scroll like fifty. In: the model and the rows to show, in order. Out: rows in the document, `aria-rowindex`
+// telling where they stand. A row keeps its element while it stays on the screen, so that nobody loses their place.
+
+import { clear, draw } from "./sparkline.js";
+import * as format from "./format.js";
+
+const BEYOND_SCREEN = 8;
+const METRIC_WORDS = {
+  abandonment_ratio: "abandoned",
+  sla_breach_ratio: "service level",
+  offered_contacts: "offered",
+};
+const GRADE_CLASSES = ["z", "z flagged", "z trouble"];
+
+export class QueueTable {
+  #model;
+  #trends;
+  #now;
+  #table;
+  #body;
+  #blank;
+  #above = spacer();
+  #below = spacer();
+  #rows = [];
+  #elements = new Map();
+  #range = [0, 0];
+  #height = 0;
+  #frame = 0;
+
+  /** `now()` is the exporter's time in milliseconds. */
+  constructor(table, blank, model, trends, now) {
+    [this.#table, this.#body, this.#blank] = [table, table.tBodies[0], blank.content.firstElementChild];
+    [this.#model, this.#trends, this.#now] = [model, trends, now];
+    window.addEventListener("scroll", () => this.#soon(), { passive: true });
+    window.addEventListener("resize", () => {
+      this.#height = 0;
+      this.#soon();
+    });
+  }
+
+  /** Shows these rows; their numbers may have changed too. */
+  show(rows) {
+    this.#rows = rows;
+    this.#table.setAttribute("aria-rowcount", String(rows.length + 1));
+    this.#paint(true);
+  }
+
+  /** Draws again what is on the screen. */
+  refresh() {
+    this.#paint(true);
+  }
+
+  /** Where the list begins must be seen after the rows have become others. */
+  toTop() {
+    const top = this.#table.getBoundingClientRect().top;
+    if (top < 0) window.scrollBy(0, top - 60);
+  }
+
+  #soon() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#paint(false);
+    });
+  }
+
+  #paint(all) {
+    const [first, end] = this.#onScreen();
+    if (!all && first === this.#range[0] && end === this.#range[1]) return;
+    this.#range = [first, end];
+    const shown = this.#rows.slice(first, end);
+    const kept = new Map();
+    const elements = Array.from(shown, (row, place) => {
+      const known = this.#elements.get(row);
+      const element = known ?? this.#blank.cloneNode(true);
+      kept.set(row, element);
+      if (all || !known) this.#fill(element, row);
+      element.setAttribute("aria-rowindex", String(first + place + 2));
+      return element;
+    });
+    this.#elements = kept;
+    this.#above.style.height = `${first * this.#height}px`;
+    this.#below.style.height = `${(this.#rows.length - end) * this.#height}px`;
+    arrange(this.#body, [this.#above, ...elements, this.#below]);
+    if (!this.#height && elements.length) this.#measure(elements[0]);
+  }
+
+  /** Half-open range of places that are to be in the document. */
+  #onScreen() {
+    if (!this.#height) return [0, Math.min(this.#rows.length, 30)];
+    const top = -this.#body.getBoundingClientRect().top / this.#height;
+    const first = Math.floor(top) - BEYOND_SCREEN;
+    const end = Math.ceil(top + window.innerHeight / this.#height) + BEYOND_SCREEN;
+    const inside = (place) => Math.max(0, Math.min(this.#rows.length, place));
+    return [inside(first), inside(end)];
+  }
+
+  #measure(element) {
+    this.#height = element.getBoundingClientRect().height;
+    if (this.#height) this.#paint(false);
+  }
+
+  #fill(element, row) {
+    const { columns, queues, grade } = this.#model;
+    const metric = this.#model.metric(row);
+    element.places ??= Object.fromEntries(
+      Array.from(element.querySelectorAll("[data-to]"), (each) => [each.dataset.to, each]),
+    );
+    const to = element.places;
+    write(to.name, queues.names[row]);
+    to.name.title = queues.names[row];
+    write(to.about, [queues.media[row], queues.divisions[row]].filter(Boolean).join(" · "));
+    write(to.z, metric ? format.z(this.#model.score(metric, "z", row)) : "–");
+    to.z.className = GRADE_CLASSES[grade[row]];
+    write(to.metric, METRIC_WORDS[metric] ?? "");
+    this.#rate(to.abandoned, to.abandonedUsual, columns.abandonedPercent, "abandonment_ratio", row);
+    this.#rate(to.breached, to.breachedUsual, columns.slaBreachedPercent, "sla_breach_ratio", row);
+    write(to.offered, format.count(columns.offered[row]));
+    write(to.offeredUsual, this.#usual("offered_contacts", row, true));
+    this.#waiting(to, row);
+    const chart = this.#trends.of(row);
+    if (chart) draw(to.trend, chart, 160, 34);
+    else clear(to.trend);
+  }
+
+  #rate(value, usual, column, metric, row) {
+    write(value, format.percent(column[row]));
+    value.classList.toggle("beyond", this.#model.score(metric, "grade", row) > 0);
+    write(usual, this.#usual(metric, row, false));
+  }
+
+  #usual(metric, row, inContacts) {
+    const mean = this.#model.score(metric, "mean", row);
+    const text = format.usual(mean, this.#model.score(metric, "stddev", row), inContacts);
+    const z = this.#model.score(metric, "z", row);
+    return Number.isFinite(z) ? `${text} · z ${format.z(z)}` : text;
+  }
+
+  #waiting(to, row) {
+    const { waiting, waitingSince, agentsFree, agentsOnQueue } = this.#model.columns;
+    write(to.waiting, format.count(waiting[row]));
+    const since = waitingSince[row];
+    write(to.longest, since > 0 ? `longest ${format.stopwatch(this.#now() - since)}` : "");
+    write(to.agents, format.count(agentsFree[row]));
+    to.agents.classList.toggle("beyond", waiting[row] > 0 && agentsFree[row] === 0);
+    write(to.agentsOf, agentsOnQueue[row] >= 0 ? `of ${format.count(agentsOnQueue[row])} on queue` : "");
+  }
+}
+
+function spacer() {
+  const row = document.createElement("tr");
+  row.className = "space";
+  row.setAttribute("aria-hidden", "true");
+  return row;
+}
+
+/** Text, touched only where it changes. */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Makes these the children, moving as few of them as that takes. */
+function arrange(parent, wanted) {
+  const staying = new Set(wanted);
+  for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
+  let next = parent.firstElementChild;
+  for (const element of wanted) {
+    if (element === next) next = next.nextElementSibling;
+    else parent.insertBefore(element, next);
+  }
+}

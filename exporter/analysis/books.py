@@ -80,14 +80,10 @@ class Books:
 
     def flush(self, keep: tuple[int, int] | None = None, expired: Sequence[int] = ()) -> bool:
         """Writes what is pending in one transaction; tells whether the file has it. No lock needed."""
-        rows = self.series.unsaved()
         try:
-            written = self.archive.flush(rows, self.series.pack_totals(), keep, expired)
+            return self._written(keep, expired)
         except DamagedFileError as trouble:
-            return self._begin_anew(trouble) and self.flush()
-        if written:
-            self.series.saved(rows)
-        return written
+            return self._begin_anew(trouble)
 
     def mark_backfilled(self) -> bool:
         """Notes that counters may be published; tells whether that is news to the file."""
@@ -98,7 +94,7 @@ class Books:
 
     def ahead(self, end: int) -> list[Counted]:
         """What the counters hold of buckets from `end` on. Reads the file; no lock needed."""
-        found = (self._counted(start) for start in self.register.ahead(end))
+        found = (self._counted(start, None) for start in self.register.ahead(end))
         return [counted for counted in found if counted is not None]
 
     def forget(self, end: int, ahead: Sequence[Counted]) -> tuple[tuple[int, int], list[int]]:
@@ -130,7 +126,7 @@ class Books:
         recent = self.register.newest() + GAP_BUCKETS * self.bucket_seconds >= end
         self.backfilled = self._marked = recent and store.marks().get(BACKFILLED) == self._selection
         held, width, took = len(self.memory.ring.starts), len(self.memory.owners), perf_counter() - began
-        log.info("history: %d buckets of %d series loaded from %s in %.2f s", held, width, store.path, took)
+        log.info("history: %s holds %d buckets of %d series, loaded in %.2f s", store.path, held, width, took)
 
     def refill(self, end: int) -> None:
         """Reads the ring anew from the archive."""
@@ -161,22 +157,29 @@ class Books:
         found = digest(packed)
         if self.register.digest(start) == found:
             return None
-        try:
-            counted = self._counted(start)
-        except (HistoryError, DamagedError) as trouble:
-            log.warning("bucket %d was counted before and cannot be read, its counters stay: %s", start, trouble)
-            counted = (positions, incoming.counts(bucket))
+        counted = self._counted(start, (positions, incoming.counts(bucket)))
         return Change(bucket, start, packed, found, counted)
 
-    def _counted(self, start: int) -> Counted | None:
-        """What the counters hold of a bucket; None where they never saw it."""
+    def _counted(self, start: int, otherwise: Counted | None) -> Counted | None:
+        """What the counters hold of a bucket, None where they never saw it, `otherwise` where that cannot be read."""
         in_memory = self.memory.by_position(start)
         if in_memory is not None or not self.register.held(start):
             return in_memory
-        packed = self.archive.counts(start)
-        if packed is None or packed.length > len(self.series):
-            raise DamagedError("it is listed but not there")
-        return slice(packed.length), unpack(packed, COUNTERS)
+        try:
+            packed = self.archive.counts(start)
+            if packed is None or packed.length > len(self.series):
+                raise DamagedError("it is listed but not there")
+            return slice(packed.length), unpack(packed, COUNTERS)
+        except (HistoryError, DamagedError) as trouble:
+            log.warning("bucket %d was counted before and cannot be read, its counters stay: %s", start, trouble)
+            return otherwise
+
+    def _written(self, keep: tuple[int, int] | None = None, expired: Sequence[int] = ()) -> bool:
+        rows = self.series.unsaved()
+        written = self.archive.flush(rows, self.series.pack_totals(), keep, expired)
+        if written:
+            self.series.saved(rows)
+        return written
 
     def _begin_anew(self, trouble: DamagedFileError) -> bool:
         """The file broke while in use: what only it held is missing again; memory and counters stay."""
@@ -185,4 +188,8 @@ class Books:
         self.series.unsave()
         self.register.keep_only(self.archive.pending())
         self._marked = False
-        return True
+        try:
+            return self._written()
+        except DamagedFileError as again:
+            log.error("%s; it is tried again with the next bucket", again)
+            return False

@@ -68,6 +68,7 @@ def hold_lock(path: Path, wait_seconds: float) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise HistoryError(f"history file {path}: its folder cannot be written ({error})") from error
     try:
+        lock.execute("PRAGMA journal_mode=MEMORY")  # nothing is ever written: no journal file beside the lock either
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         lock.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.analysis.history import History
@@ -27,6 +28,9 @@ from tests.analysis.building import (
 )
 
 Buckets = dict[int, dict[SeriesKey, Cell]]
+
+#: A machine under load must not fail a property; sixty examples find what a thousand do.
+quickly = settings(deadline=None, max_examples=60)
 
 
 def baseline_cells(history: History, first: int, end: int) -> dict[int, dict[SeriesKey, tuple[int, ...]]]:
@@ -150,6 +154,7 @@ def true_cells(model: Buckets) -> Buckets:
     return {start: {k: c for k, c in found.items() if any(c)} for start, found in sorted(model.items())}
 
 
+@quickly
 @given(st.lists(some_buckets, max_size=6))
 def test_merging_equals_a_dictionary_of_dictionaries(merges: list[Buckets]) -> None:
     model: Buckets = {}
@@ -170,6 +175,7 @@ days_apart = st.dictionaries(
 )
 
 
+@quickly
 @given(st.lists(days_apart, min_size=1, max_size=8))
 def test_the_day_before_the_newest_bucket_is_in_memory_whatever_came_when(merges: list[Buckets]) -> None:
     model: Buckets = {}
@@ -183,6 +189,7 @@ def test_the_day_before_the_newest_bucket_is_in_memory_whatever_came_when(merges
         assert baseline_cells(history, newest + 1, newest + 2) == short
 
 
+@quickly
 @given(some_buckets, st.randoms())
 def test_the_order_of_merges_does_not_matter(buckets: Buckets, random: object) -> None:
     one, other = open_history(None, now=at(0)), open_history(None, now=at(0))
@@ -197,6 +204,7 @@ def test_the_order_of_merges_does_not_matter(buckets: Buckets, random: object) -
         assert column.tolist() == other.counters([A, B, C])[name].tolist()
 
 
+@quickly
 @given(st.lists(some_buckets, min_size=1, max_size=6))
 def test_counters_never_fall_and_reach_the_highest_true_sum(merges: list[Buckets]) -> None:
     model: Buckets = {}
@@ -239,6 +247,20 @@ def test_a_series_without_contacts_in_retention_is_forgotten_and_its_place_given
     again = open_history(tmp_path / "h", now=at(302), baseline_days=1, retention_days=2)
     assert content(again) == {start_of(300): {B: cell(2)}, start_of(301): {C: cell(7)}}
     assert again.counters([A, B, C])["offered"].tolist() == [0, 3, 7]
+
+
+def test_a_file_does_not_grow_with_queues_that_come_and_go(tmp_path: Path) -> None:
+    history = open_history(tmp_path / "h", now=at(0), baseline_days=1, retention_days=2)
+    for day in range(20):
+        history.merge(batch({start_of(96 * day): {SeriesKey(f"campaign {day}", "voice"): cell(1)}}))
+        history.prune(at(96 * day))
+        if day % 7 == 0:
+            history.close()
+            history = open_history(tmp_path / "h", now=at(96 * day), baseline_days=1, retention_days=2)
+            assert start_of(96 * day) in content(history)
+    with sqlite3.connect(tmp_path / "h") as connection:
+        (highest,) = connection.execute("SELECT max(position) FROM series").fetchone()
+    assert highest < 5
 
 
 def test_the_baseline_of_a_week_of_polls_is_always_the_last_days(tmp_path: Path) -> None:

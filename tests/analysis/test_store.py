@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -22,6 +22,7 @@ from exporter.errors import HistoryError
 
 ONE = pack({"offered": np.array([1, 2, 300])})
 TWO = pack({"offered": np.array([4])})
+quickly = settings(deadline=None, max_examples=60)
 SERIES = [SeriesRow(0, "a", "voice", "Alpha"), SeriesRow(1, "b", "", "")]
 
 
@@ -253,6 +254,7 @@ except HistoryError as error:
 columns = npst.arrays(np.int64, st.shared(st.integers(0, 40), key="length"), elements=st.integers(0, 2**40))
 
 
+@quickly
 @given(st.dictionaries(st.sampled_from(["offered", "abandoned", "x.z"]), columns, min_size=1))
 def test_packed_columns_come_back_equal(table: dict[str, np.ndarray]) -> None:
     back = unpack(pack(table))
@@ -261,11 +263,13 @@ def test_packed_columns_come_back_equal(table: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(back[name], column)
 
 
+@quickly
 @given(npst.arrays(np.float32, st.integers(0, 40)))
 def test_packed_scores_come_back_equal(column: np.ndarray) -> None:
     np.testing.assert_array_equal(unpack(pack({"z": column}))["z"], column)
 
 
+@quickly
 @given(columns, st.integers(0, 9))
 def test_zeros_at_the_end_do_not_change_a_bucket(column: np.ndarray, more: int) -> None:
     wider = np.concatenate([column, np.zeros(more, np.int64)])

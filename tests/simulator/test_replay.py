@@ -243,9 +243,15 @@ def test_a_long_hole_is_not_played(tmp_path: Path) -> None:
     path = tmp_path / "hole.csv"
     later = BEGIN + 40 * WEEK
     path.write_text(weeks_of(6) + "".join(f"Loans,{later + n * BUCKET},9,0,0\n" for n in range(100)))
-    replay = anchored(path)
-    assert replay.place.run_end < BEGIN + 6 * WEEK
-    assert replay.place.period_seconds == 6 * WEEK
+    org = org_of(path)
+    assert org.replay is not None
+    place = org.replay.place
+    assert place.run_end < BEGIN + 6 * WEEK
+    assert place.period_seconds == 6 * WEEK
+    start = datetime.fromtimestamp(later + place.shift_seconds, UTC)
+    round_shift = place.shift_seconds + 6 * place.period_seconds
+    counts = replayed_counts(org, start, start + timedelta(days=7), round_shift)
+    assert counts == file_counts(path, later - 36 * WEEK, later - 35 * WEEK)
 
 
 def test_incidents_play_no_part_in_a_replay(weeks: Path) -> None:

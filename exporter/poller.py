@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 #: The share of an interval in which the API must have answered; the rest is for scoring and rendering.
 BUDGET_SHARE = 0.9
+#: The share of that which the first directory may take before anything else is asked for.
+DIRECTORY_SHARE = 0.5
 #: Events still land in a bucket after it has closed: this much of the past is asked for again at every close.
 CORRECTED_SECONDS = 2 * 3600
 
@@ -103,6 +105,10 @@ class Readings:
     window: QueueTable | None = None
     observations: ObservationTable | None = None
     states: dict[str, DatasetState] = field(default_factory=dict)
+
+
+class _Defect(GenesysError):
+    reason = "internal"
 
 
 class Poller:
@@ -174,10 +180,12 @@ class Poller:
         """One poll, whose calls end by `deadline` (monotonic seconds)."""
         started, at = self._clock.monotonic(), self._clock.now()
         self._failures = {}
-        await self._poll_directory(deadline)
-        await asyncio.gather(
-            self._poll_window(deadline), self._poll_observations(deadline), self._poll_history(deadline)
-        )
+        parts = [self._poll_window, self._poll_observations, self._poll_history]
+        if self.readings.directory is not None:
+            parts.append(self._poll_directory)
+        else:  # names come first; where they fail there must be time for the rest
+            await self._poll_directory(started + DIRECTORY_SHARE * (deadline - started))
+        await asyncio.gather(*(part(deadline) for part in parts))
         await self.republish()
         report = self._report(at, self._clock.monotonic() - started)
         self._on_report(report)
@@ -234,7 +242,7 @@ class Poller:
     async def _poll_history(self, deadline: float) -> None:
         """The newest closed buckets, when one has closed since the last time; the back-fill cares for the rest."""
         end = self._rhythm.last_closed(self._clock.now())
-        if end <= self._history_end:
+        if end == self._history_end:  # an earlier end means that the wall clock was set back
             return
         if await self._read(HISTORY, self._merge_until(end, deadline)) is not None:
             self._history_end = end
@@ -252,12 +260,22 @@ class Poller:
         return buckets
 
     async def _read(self, dataset: str, call: Awaitable[T]) -> T | None:
-        """The value of `call`; None, and the dataset's state and the log say why, where it failed."""
+        """The value of `call`; None, and the dataset's state and the log say why, where it failed.
+
+        A defect of ours, too, costs the dataset in which it is, and no other.
+        """
         try:
             return await call
+        except SettingsError:
+            raise
         except GenesysError as error:
             self._fail(dataset, error)
-            return None
+        except Exception as error:
+            defect = _Defect("internal error; the log says more")
+            known = self.readings.states[dataset].reason == defect.reason
+            log.log(logging.DEBUG if known else logging.ERROR, "%s: please report this", dataset, exc_info=error)
+            self._fail(dataset, defect)
+        return None
 
     def _succeed(self, dataset: str, data_end: datetime, next_due_seconds: float = 0.0) -> None:
         before, now = self.readings.states[dataset], self._clock.now()

@@ -34,6 +34,7 @@ class SeriesTable:
         self._positions: dict[SeriesKey, int] = {}
         self._keys: list[SeriesKey | None] = []
         self._names: list[str] = []
+        self._told: Mapping[str, str] = {}  # queue names as last told, for series that come later
         self._free: list[int] = []
         self._running = np.zeros((len(COUNTERS), 0), np.int64)
         self._peak = np.zeros((len(COUNTERS), 0), np.int64)
@@ -70,6 +71,7 @@ class SeriesTable:
 
     def name(self, names: Mapping[str, str]) -> bool:
         """Takes over queue names by queue id; tells whether any changed."""
+        self._told = names or self._told
         changed = [i for i, key, old in self.known() if names.get(key.queue_id, old) != old] if names else []
         for position in changed:
             self._names[position] = names[self.key(position).queue_id]
@@ -167,11 +169,11 @@ class SeriesTable:
     def _add(self, key: SeriesKey) -> int:
         if self._free:
             position = self._free.pop()
-            self._keys[position] = key
+            self._keys[position], self._names[position] = key, self._told.get(key.queue_id, "")
         else:
             position = len(self._keys)
             self._keys.append(key)
-            self._names.append("")
+            self._names.append(self._told.get(key.queue_id, ""))
         self._positions[key] = position
         self._unsaved.add(position)
         self.revision += 1

@@ -130,6 +130,12 @@ def test_a_batch_that_contradicts_itself_is_refused(history: History, wrong: Buc
     assert content(history) == {}
 
 
+def test_a_series_that_comes_later_has_the_name_that_its_queue_was_told_by(history: History) -> None:
+    history.name_queues({"a": "Alpha"})
+    history.merge(batch({start_of(0): {A: cell(1)}}))
+    assert [bucket.rows.names for bucket in history.read(0, start_of(1))] == [("Alpha",)]
+
+
 def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
     buckets = {start_of(0): {A: cell(9, 3), B: cell(2)}, start_of(1): {}, start_of(2): {C: cell(70_000)}}
     first = open_history(tmp_path / "h", now=at(0))
@@ -187,6 +193,7 @@ def test_the_day_before_the_newest_bucket_is_in_memory_whatever_came_when(merges
         recent = {start: found for start, found in true_cells(model).items() if start >= start_of(newest - 94)}
         short = {s: {k: (c[0], c[2], c[4], c[5]) for k, c in found.items()} for s, found in recent.items()}
         assert baseline_cells(history, newest + 1, newest + 2) == short
+    assert content(history) == true_cells(model)
 
 
 @quickly

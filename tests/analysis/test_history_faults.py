@@ -19,7 +19,7 @@ import pytest
 
 from exporter.analysis.history import History
 from exporter.errors import HistoryError
-from exporter.models import SeriesKey
+from exporter.models import ABANDONMENT, SeriesKey
 from tests.analysis.building import A, B, Cell, at, batch, cell, content, open_history, start_of
 
 #: How often the process is killed; a soak may ask for more.
@@ -237,6 +237,57 @@ def test_what_no_disk_takes_is_kept_no_longer_than_the_baseline(tmp_path: Path) 
     history.prune(at(300))
     assert len(content(history)) == 96
     other.close()
+
+
+def flags(history: History) -> dict[int, list[float]]:
+    """The stored anomaly flags of abandonment, by bucket start."""
+    none = np.zeros(0)
+    return {each.start_seconds: each.anomaly.get(ABANDONMENT, none).tolist() for each in history.read(0, 2**40)}
+
+
+def score(history: History, start: int, flag: float) -> None:
+    with history.baseline(start, start) as pinned:
+        columns = (np.full(len(pinned.keys), 2.5), np.full(len(pinned.keys), flag))
+    history.set_scores(pinned.positions, {start: {ABANDONMENT: columns}})
+
+
+def test_what_waits_for_the_disk_is_read_as_if_it_were_there(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    first = open_history(path, now=at(0))
+    first.merge(batch({start_of(i): {A: cell(9)} for i in range(4)}))
+    for quarter in range(3):
+        score(first, start_of(quarter), 0.0)
+    first.close()
+    history = open_history(path, now=at(4), busy_seconds=0.01)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    history.merge(batch({start_of(1): {A: cell(8)}, start_of(4): {A: cell(7)}}))
+    score(history, start_of(2), 1.0)
+    expected = {start_of(0): [0.0], start_of(1): [0.0], start_of(2): [1.0], start_of(3): [], start_of(4): []}
+    assert flags(history) == expected
+    assert [cells[A][0] for cells in content(history).values()] == [9, 8, 9, 9, 7]
+    other.execute("COMMIT")
+    other.close()
+    history.merge(batch({start_of(5): {}}))
+    assert flags(history) == expected | {start_of(5): []}
+
+
+def test_scores_do_not_outlive_a_change_of_the_selection(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    first = open_history(path, now=at(0), selection="all")
+    first.merge(batch({start_of(0): {A: cell(9)}}))
+    score(first, start_of(0), 1.0)
+    first.close()
+    history = open_history(path, now=at(1), selection="only a", busy_seconds=0.01)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    history.merge(batch({start_of(0): {A: cell(9)}}))
+    assert flags(history) == {start_of(0): []}
+    other.execute("COMMIT")
+    other.close()
+    history.merge(batch({start_of(1): {}}))
+    assert flags(history) == {start_of(0): [], start_of(1): []}
+    assert history.unscored() == [start_of(0), start_of(1)]
 
 
 def check_baseline(history: History, quarters: int) -> None:

@@ -260,6 +260,18 @@ def test_the_buckets_of_the_back_fill_are_scored_by_a_walk_but_for_the_newest() 
     assert [bucket.anomaly[ABANDONMENT].tolist() for bucket in buckets] == [[float(i > 19), 0] for i in range(39)]
 
 
+def test_what_is_too_old_is_removed_every_hour() -> None:
+    desk = Desk(open_history(None, now=at(0), baseline_days=1))
+    desk.history.merge(batch({start_of(i): {A: cell(1)} for i in range(200)}))
+    desk.snapshot(at(200))
+    assert desk.history.missing(start_of(0), start_of(200)) == [start_of(i) for i in range(103, -1, -1)]
+    desk.history.merge(batch({start_of(i): {A: cell(1)} for i in range(200, 205)}))
+    desk.snapshot(at(203.9))
+    assert len(desk.history.missing(start_of(0), start_of(205))) == 104
+    desk.snapshot(at(205))
+    assert len(desk.history.missing(start_of(0), start_of(205))) == 109
+
+
 def test_a_reading_that_fails_later_keeps_its_last_values() -> None:
     table = window_table(window_at(0), {A: {"offered": 5}})
     desk = Desk()
@@ -301,3 +313,27 @@ def test_above_the_ceiling_the_busiest_rows_stay_and_what_is_left_out_is_counted
     assert whole.dropped_series == 0
     assert cut.org_offered.tolist() == whole.org_offered.tolist()
     assert limited.snapshot(at(2)).rows is cut.rows
+
+
+def test_near_the_ceiling_rows_do_not_change_places_for_a_few_contacts() -> None:
+    quiet, busy = SeriesKey("quiet", "voice"), SeriesKey("busy", "voice")
+    desk = Desk(max_series=15)
+    table = window_table(window_at(9), {quiet: {"offered": 1.0}, busy: {"offered": 1.0}})
+
+    def shown(quarter: int, contacts: dict[SeriesKey, int]) -> tuple[SeriesKey, ...]:
+        desk.history.merge(batch({start_of(quarter): {key: cell(count) for key, count in contacts.items()}}))
+        return desk.snapshot(at(10), window=table).rows.keys
+
+    assert shown(0, {quiet: 90, busy: 100}) == (busy,)
+    assert shown(1, {quiet: 20}) == (busy,)
+    assert shown(2, {quiet: 20}) == (quiet,)
+
+
+def test_agents_count_as_series_of_their_queue() -> None:
+    seen = observation_table(at(0), {A: (1, 0, 0, np.nan), B: (1, 0, 0, np.nan)}, {("a", str(i)): 1 for i in range(9)})
+    desk = Desk(max_series=10)
+    desk.history.merge(batch({start_of(0): {B: cell(1)}}))
+    snapshot = desk.snapshot(at(1), observations=seen)
+    assert snapshot.rows.keys == (B,)
+    assert snapshot.agent_keys == ()
+    assert snapshot.dropped_series == 3 + 9

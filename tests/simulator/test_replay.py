@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -239,19 +240,22 @@ def test_when_the_file_ends_it_begins_again_after_whole_weeks(weeks: Path) -> No
     assert replayed_counts(org, start - period, start, 0) == {}
 
 
-def test_a_long_hole_is_not_played(tmp_path: Path) -> None:
-    path = tmp_path / "hole.csv"
-    later = BEGIN + 40 * WEEK
-    path.write_text(weeks_of(6) + "".join(f"Loans,{later + n * BUCKET},9,0,0\n" for n in range(100)))
+def test_only_the_longest_run_is_played_and_its_rounds_are_all_alike(tmp_path: Path) -> None:
+    path = tmp_path / "holes.csv"
+    strays = [BEGIN + weeks * WEEK + number * BUCKET for weeks in (-3, 40) for number in range(100)]
+    path.write_text(weeks_of(6) + "".join(f"Loans,{start},900,0,0\n" for start in strays))
     org = org_of(path)
     assert org.replay is not None
     place = org.replay.place
-    assert place.run_end < BEGIN + 6 * WEEK
+    assert BEGIN <= place.run_start < place.run_end < BEGIN + 6 * WEEK
     assert place.period_seconds == 6 * WEEK
-    start = datetime.fromtimestamp(later + place.shift_seconds, UTC)
-    round_shift = place.shift_seconds + 6 * place.period_seconds
-    counts = replayed_counts(org, start, start + timedelta(days=7), round_shift)
-    assert counts == file_counts(path, later - 36 * WEEK, later - 35 * WEEK)
+    start = datetime.fromtimestamp(place.run_start + place.shift_seconds, UTC)
+    weekly = Counter[int]()
+    for cell, counts in org.truth(start, start + timedelta(weeks=60), WEEK).items():
+        weekly[(cell.start - start).days // 7] += counts.offered
+    first_round = [weekly[week] for week in range(6)]
+    assert [weekly[week] for week in range(60)] == first_round * 10
+    assert sum(first_round) == sum(int(row["offered"]) for row in rows_of(path) if int(row["t"]) not in strays)
 
 
 def test_incidents_play_no_part_in_a_replay(weeks: Path) -> None:

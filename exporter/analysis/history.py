@@ -210,13 +210,14 @@ class History:
             return self._state(ring.starts[ring.between(*self._span(window_start, window_end))])
 
     def active(self, since_seconds: int) -> tuple[SeriesKey, ...]:
-        """The series with a contact in a bucket that started at `since_seconds` or later."""
-        series = self._books.series
-        with self._lock:
+        """The series with a contact in a bucket in memory that started at `since_seconds` or later; the same tuple as
+        long as nothing changes."""
+        books = self._books
+        with self._guard.shared():
             state = (self.version, -(-since_seconds // self.bucket_seconds))
             if state != self._active[0]:
-                recent = np.flatnonzero(series.last_contact >= since_seconds)
-                self._active = state, tuple(series.key(position) for position in recent.tolist())
+                positions = books.memory.active(since_seconds)
+                self._active = state, tuple(books.series.key(position) for position in positions.tolist())
             return self._active[1]
 
     def counters(self, keys: Sequence[SeriesKey]) -> dict[str, IntColumn]:

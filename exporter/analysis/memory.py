@@ -52,12 +52,10 @@ class Memory:
         self.ring.write(start, counts, self._columns[positions])
 
     def load(self, starts: IntColumn, rows: Iterable[BucketRow]) -> None:
-        """Fills the empty ring with `starts` (ascending) from stored rows, of which it takes those it needs."""
-        self.ring.drop(0, 0)
-        if not len(starts):
-            return
-        self.owners, self._columns = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        self._give_columns(np.flatnonzero(self._series.last_contact >= starts[0]))
+        """Fills the ring anew with `starts` (ascending) from stored rows, of which it takes those it needs."""
+        oldest = starts[0] if len(starts) else np.iinfo(np.int64).max
+        self._own(np.flatnonzero(self._series.last_contact >= oldest))
+        self.ring.clear(len(self.owners))
         self.ring.reserve(starts)
         wanted = set(starts.tolist())
         for row in rows:
@@ -66,6 +64,14 @@ class Memory:
                 wanted.remove(row.start)
         if wanted:
             raise DamagedError(f"{len(wanted)} buckets are listed but not there")
+
+    def active(self, since: int) -> IntColumn:
+        """Positions of the series with a contact in a bucket that started at `since` or later."""
+        counts = self.ring.counts(slice(self.ring.between(0, since).stop, len(self.ring.starts)))
+        contact = np.zeros(self.ring.width, bool)
+        for column in counts.values():
+            contact |= column.any(axis=0)
+        return self.owners[contact]
 
     def by_position(self, start: int) -> tuple[IntColumn, dict[str, NDArray[Any]]] | None:
         """Positions and counts of a bucket that the ring holds."""

@@ -97,6 +97,12 @@ class Ring:
         keep = self.between(first_start, end_start)
         self._first, self._end = self._first + keep.start, self._first + keep.stop
 
+    def clear(self, width: int) -> None:
+        """Forgets everything, and makes room for series up to `width`."""
+        self._first = self._end = self._most
+        self.width = 0
+        self.widen(width)
+
     def select(self, series: IntColumn) -> None:
         """Keeps these series alone, in this order."""
         used = slice(self._first, self._end)

@@ -76,8 +76,10 @@ def cells_of(bucket: HistoryBucket) -> dict[SeriesKey, Cell]:
 
 
 def content(history: History, first: int = 0, end: int = 2**40) -> dict[int, dict[SeriesKey, Cell]]:
-    """All that can be read of a history, by bucket start."""
-    return {bucket.start_seconds: cells_of(bucket) for bucket in history.read(first, end)}
+    """All that can be read of a history, by bucket start; it must come in time order, and no bucket twice."""
+    found = [(bucket.start_seconds, cells_of(bucket)) for bucket in history.read(first, end)]
+    assert [start for start, _ in found] == sorted({start for start, _ in found})
+    return dict(found)
 
 
 def window_table(window: Window, rows: Mapping[SeriesKey, Mapping[str, float]], **more: Any) -> QueueTable:

@@ -282,12 +282,14 @@ def test_the_baseline_of_a_week_of_polls_is_always_the_last_days(tmp_path: Path)
 def test_buckets_from_a_clock_that_ran_ahead_are_dropped(tmp_path: Path) -> None:
     history = open_history(tmp_path / "h", now=at(0), baseline_days=1)
     history.merge(batch({start_of(i): {A: cell(1)} for i in range(96)}))
-    history.merge(batch({start_of(i): {A: cell(1)} for i in range(9600, 9696)}))
+    history.merge(batch({start_of(i): {B: cell(1), C: cell(2)} for i in range(9600, 9696)}))
     history.prune(at(96))
-    assert list(baseline_cells(history, 96, 97)) == [start_of(i) for i in range(1, 96)]
+    found = baseline_cells(history, 96, 97)
+    assert found == {start_of(i): {A: (1, 0, 0, 1)} for i in range(1, 96)}
     assert history.missing(start_of(0), start_of(96)) == []
-    history.merge(batch({start_of(96): {A: cell(1)}}))
-    assert history.counters([A])["offered"].tolist() == [192]
+    history.merge(batch({start_of(96): {A: cell(1), B: cell(3)}}))
+    assert baseline_cells(history, 97, 98)[start_of(96)] == {A: (1, 0, 0, 1), B: (3, 0, 0, 3)}
+    assert history.counters([A, B])["offered"].tolist() == [97, 96]  # B's 96 were never true: its counter waits
 
 
 def test_buckets_of_another_selection_count_as_not_fetched_and_are_counted_once(tmp_path: Path) -> None:
@@ -299,6 +301,22 @@ def test_buckets_of_another_selection_count_as_not_fetched_and_are_counted_once(
     assert baseline_cells(second, 2, 3) == {}
     assert second.merge(batch({start_of(0): {A: cell(5)}})).new == (start_of(0),)
     assert second.counters([A, B])["offered"].tolist() == [7, 1]
+
+
+def test_series_are_active_by_their_contacts_in_the_baseline_of_this_selection(tmp_path: Path) -> None:
+    first = open_history(tmp_path / "h", now=at(0), selection="all")
+    first.merge(batch({start_of(0): {A: cell(5), C: cell(1)}, start_of(9): {A: cell(1), B: cell(1)}}))
+    assert set(first.active(start_of(0))) == {A, B, C}
+    assert set(first.active(start_of(0) + 1)) == {A, B}
+    first.merge(batch({start_of(9): {B: cell(1)}}))
+    assert set(first.active(start_of(1))) == {B}
+    first.close()
+    second = open_history(tmp_path / "h", now=at(10), selection="voice")
+    second.merge(batch({start_of(0): {A: cell(5)}}))
+    assert set(second.active(start_of(0))) == {A}
+    second.close()
+    third = open_history(tmp_path / "h", now=at(10), selection="voice")
+    assert set(third.active(start_of(0))) == {A}
 
 
 def test_other_scopes_in_the_same_file_are_not_seen(tmp_path: Path) -> None:

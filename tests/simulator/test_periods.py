@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.simulator.api_errors import ApiError
@@ -124,6 +124,7 @@ def test_an_edge_belongs_to_the_bucket_that_it_opens(period: Period) -> None:
     assert buckets.index(buckets.edges[1:] - 1).tolist() == list(range(len(buckets)))
 
 
+@settings(deadline=None)
 @given(
     offset=st.integers(0, 10**7),
     length=st.integers(1, 10**6),

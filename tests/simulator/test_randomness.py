@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.simulator.randomness import derive, exponentials, key_of, normals, poisson, uniforms
@@ -18,6 +18,7 @@ def test_numbers_are_fixed_for_ever() -> None:
     assert uniforms(keys, 1).tolist() == [0.3802446734121983, 0.10376138769097548]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), st.integers(0, 40), st.integers(1, 50))
 def test_a_number_depends_on_its_key_alone(key: int, purpose: int, others: int) -> None:
     alone = uniforms(np.array([key], dtype=np.uint64), purpose)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from exporter.simulator import OrgConfig, SimulatedOrg
+from exporter.simulator import OrgConfig, Queue, SimulatedOrg
 from exporter.simulator.directory import INCIDENT_QUEUE_NAME, queues
+from exporter.simulator.profiles import OFFICE
 from exporter.simulator.truth import Cell, Counts
 from tests.simulator.client import NOW, Clock, small_org
 
@@ -103,6 +104,14 @@ def test_some_queues_close_at_night() -> None:
     open_hours = {queue.id: len(of_queue(cells, queue.id)) for queue in org.queues if "voice" in queue.media_types}
     assert min(open_hours.values()) < 16
     assert open_hours[org.queues[0].id] == 24
+
+
+@pytest.mark.parametrize(("offset", "hours"), [(0, range(7, 20)), (-5, range(12, 24)), (3, range(4, 17))])
+def test_a_queue_lives_by_the_clock_of_its_place(offset: int, hours: range) -> None:
+    org = small_org(queues=0)
+    org.add_queue(Queue("q", "Office", org.divisions[0], ("voice",), 3000.0, OFFICE, 0.03, utc_offset_hours=offset))
+    cells = org.truth(MONDAY, MONDAY + DAY, 3600)
+    assert [cell.start.hour for cell, counts in cells.items() if counts.offered] == list(hours)
 
 
 def test_queues_reach_from_a_handful_to_thousands_of_contacts_an_hour() -> None:

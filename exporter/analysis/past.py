@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.codec import Packed, pack, unpack
+from exporter.analysis.rows import sort_text
 from exporter.analysis.series import SeriesTable
 from exporter.analysis.store import BucketRow
 from exporter.models import FloatColumn, HistoryBucket, IntColumn, Rows
@@ -34,9 +35,11 @@ class PastRows:
     @classmethod
     def of(cls, series: SeriesTable) -> PastRows:
         """Every known series, by queue and media type; a queue without a name keeps its id."""
-        known = sorted((key, name or key.queue_id, position) for position, key, name in series.known())
-        keys, names, positions = zip(*known, strict=True) if known else ((), (), ())
-        return cls(Rows(keys, names), np.array(positions, np.int64), series.revision)
+        known = {key: (position, name or key.queue_id) for position, key, name in series.known()}
+        keys = tuple(sorted(known, key=sort_text))
+        names = tuple(known[key][1] for key in keys)
+        positions = np.array([known[key][0] for key in keys], np.int64)
+        return cls(Rows(keys, names), positions, series.revision)
 
     def since(self, last_contact: IntColumn, start: int) -> PastRows:
         """Without the series whose last contact (by position) is older than `start`."""

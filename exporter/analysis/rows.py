@@ -67,7 +67,7 @@ class RowOrder:
             keys = frozenset(key for key in keys if key.queue_id not in names.gone)
         if keys == self._keys and names.revision == self._revision:
             return self.rows
-        ordered = self.rows.keys if keys == self._keys else tuple(sorted(keys))
+        ordered = self.rows.keys if keys == self._keys else tuple(sorted(keys, key=sort_text))
         named = tuple(names.of(key.queue_id for key in ordered))
         self._keys, self._revision = keys, names.revision
         if ordered is not self.rows.keys or named != self.rows.names:
@@ -98,6 +98,11 @@ class AgentLabels:
             labels = tuple((key[0], name, key[1]) for key, name in zip(keys, named, strict=True))
             self._labels = labels if labels != self._labels else self._labels
         return self._labels, observations.agents[self._present]
+
+
+def sort_text(key: SeriesKey) -> str:
+    """Sorts as the key does; texts compare several times faster, and the interpreter's lock is held for so long."""
+    return f"{key.queue_id}\0{key.media_type}"
 
 
 def speaking(keys: Sequence[SeriesKey], columns: Iterable[FloatColumn]) -> list[SeriesKey]:

@@ -15,7 +15,7 @@ from exporter.simulator.options import org_from_options
 from exporter.simulator.org import OrgConfig, SimulatedOrg
 from exporter.simulator.outcomes import Lateness
 from exporter.simulator.replay import Replay
-from exporter.simulator.replay_file import ReplayError
+from exporter.simulator.replay_rows import ReplayError
 from exporter.simulator.server import serve
 
 __all__ = [

@@ -11,6 +11,7 @@ ALLOWED = f"max({own('genesys_exporter_api_rate_limit_allowed')})"
 REMAINING = f"min({own('genesys_exporter_api_rate_limit_remaining')})"
 
 #: Titles that alerts link to.
+DATASETS_PANEL = "Datasets"
 AGE_PANEL = "Age of the data"
 FAILURES_PANEL = "Failed polls by reason"
 CALLS_PANEL = "API calls and what is allowed"
@@ -48,7 +49,7 @@ def build() -> Json:
 
 def _datasets() -> Json:
     made = stat(
-        "Datasets",
+        DATASETS_PANEL,
         "Whether the last poll of each dataset succeeded. One can fail without the others.",
         [Query(f"max by (dataset) ({own('genesys_up')})", "{{dataset}}")],
         unit="none",

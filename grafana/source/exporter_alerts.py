@@ -7,6 +7,7 @@ from grafana.source.dashboard import EXPORTER_PAGE
 from grafana.source.exporter import (
     AGE_PANEL,
     CALLS_PANEL,
+    DATASETS_PANEL,
     FAILURES_PANEL,
     HISTORY_PANEL,
     POLLS_PANEL,
@@ -90,7 +91,7 @@ DATASET_FAILING = Alert(
         "Every poll of {dataset} has failed for 15 minutes; it was last fetched {since:time}. The other datasets are "
         "not touched by it."
     ),
-    panel=(EXPORTER_PAGE, FAILURES_PANEL),
+    panel=(EXPORTER_PAGE, DATASETS_PANEL),
     numbers={"since": Number("genesys_exporter_last_success_timestamp_seconds", ("job", "dataset"))},
 )
 
@@ -197,7 +198,7 @@ SCORES_MISSING = Alert(
     expr=lines(
         f"sum by (job) ({queue('genesys_queue_offered_contacts')}) >= 20",
         f"and {window_is(1)}",
-        "unless on (job) genesys_queue_zscore",
+        "unless on (job) max by (job) (genesys_queue_zscore)",
     ),
     for_="1h",
     severity=WARNING,

@@ -174,6 +174,7 @@ def _divisions() -> Json:
     made = table(
         "Divisions",
         "The current window by division of the organisation, busiest first.",
+        {"division": "Division"},
         {
             "": Query(total(OFFERED)),
             "Offered": Query(total(OFFERED)),

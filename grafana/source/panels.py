@@ -145,26 +145,25 @@ def state_timeline(title: str, description: str, queries: Sequence[Query], *, st
     return panel("state-timeline", title, description, queries, defaults, options)
 
 
-def table(title: str, description: str, columns: Mapping[str, Query]) -> Json:
-    """One row for each set of labels, a column for each query; labels stand in front, ids at the end.
+def table(title: str, description: str, labels: Mapping[str, str], columns: Mapping[str, Query | str]) -> Json:
+    """One row for each set of labels, a column for each query; `columns` holds queries and, by name, further labels.
 
     The first query, under the name "", is only what the rows are sorted by, highest first.
     """
-    queries = [Query(query.expr, instant=True, table=True) for query in columns.values()]
-    values = {f"Value #{chr(ord('A') + at)}": name for at, name in enumerate(columns)}
-    by = next(iter(values))
-    names = {"queue_name": "Queue", "division": "Division", "media_type": "Media", "why": "Why"}
-    names |= {field: name for field, name in values.items() if name} | {"queue_id": "Id"}
+    queries = {name: each for name, each in columns.items() if isinstance(each, Query)}
+    values = {name: f"Value #{chr(ord('A') + at)}" for at, name in enumerate(queries)}
+    names = dict(labels) | {values.get(name, str(each)): name for name, each in columns.items() if name}
     arrange = {
-        "excludeByName": {"Time": True, by: True},
+        "excludeByName": {"Time": True, values[""]: True},
         "indexByName": {field: at for at, field in enumerate(names)},
         "renameByName": names,
     }
     defaults = {"unit": "short", "custom": {"align": "auto"}, "thresholds": thresholds(NEUTRAL), "noValue": "–"}
-    made = panel("table", title, description, queries, defaults, {"showHeader": True, "cellHeight": "sm"})
+    asked = [Query(query.expr, instant=True, table=True) for query in queries.values()]
+    made = panel("table", title, description, asked, defaults, {"showHeader": True, "cellHeight": "sm"})
     made["transformations"] = [
         {"id": "merge", "options": {}},
-        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": by, "desc": True}]}},
+        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": values[""], "desc": True}]}},
         {"id": "organize", "options": arrange},
     ]
     return made

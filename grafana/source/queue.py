@@ -202,7 +202,7 @@ def _waiting() -> Json:
 
 def _oldest() -> Json:
     return timeseries(
-        "Longest wait",
+        "Longest wait over time",
         "How long the contact that waits longest has waited; nothing is drawn while nobody waits.",
         [Query(WAITED, "{{queue_name}} {{media_type}}")],
         unit="s",

@@ -121,7 +121,6 @@ VOLUME_HIGH = Alert(
     expr=lines(
         OFFERED,
         f"and {flagged('offered_contacts')}",
-        f"and {zscore('offered_contacts')} > 0",
         f"and {OFFERED} >= {3 * FEWEST_CONTACTS}",
         f"and {OFFERED} > 1.5 * {EXPECTED}",
     ),
@@ -169,7 +168,6 @@ ORG_SILENT = Alert(
         "max by (job, media_type) (genesys_org_offered_contacts)",
         f"  < 0.5 * {EXPECTED_OF_ORG}",
         'and max by (job, media_type) (genesys_org_anomaly{metric="offered_contacts"}) == 1',
-        'and max by (job, media_type) (genesys_org_zscore{metric="offered_contacts"}) < 0',
         f"and {EXPECTED_OF_ORG} >= {FEWEST_EXPECTED_OF_ORG}",
     ),
     for_="5m",

@@ -85,7 +85,8 @@ def build() -> Json:
         "Queues, worst first",
         "Flagged queues first, then by distance from what is usual for the queue at this time of day and week. "
         "Why: the score that is farthest off. z: that distance in standard deviations. Click a queue for its page.",
-        {"": Query(RANK), **shown},
+        {"queue_name": "Queue", "media_type": "Media", "why": "Why"},
+        {"": Query(RANK), **shown, "Id": "queue_id"},
     )
     return _dressed(made)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +72,7 @@ def filled_in(expr: str, values: Mapping[str, str] = FILLED_IN) -> str:
     return re.sub(r"\$\{?(\w+)\}?", lambda found: values[found[1]], expr)
 
 
+@cache
 def rule_files() -> dict[str, Json]:
     return {path.name: yaml.safe_load(path.read_text("utf-8")) for path in sorted((GRAFANA / "rules").glob("*.yml"))}
 
@@ -94,6 +96,7 @@ def managed() -> dict[str, Json]:
     return {rule["title"]: rule for group in file["groups"] for rule in group["rules"]}
 
 
+@cache
 def provisioning(name: str) -> Json:
     file: Json = yaml.safe_load((GRAFANA / "provisioning" / name).read_text("utf-8"))
     return file

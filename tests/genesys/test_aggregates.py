@@ -20,7 +20,7 @@ from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects
 from exporter.genesys.selection import Selection
 from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, QueueTable, SeriesKey, Window
 from tests.genesys.conftest import REFERENCE
-from tests.genesys.strategies import aggregate_answers
+from tests.genesys.strategies import aggregate_answers, unhurried
 
 NINE = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 START = int(NINE.timestamp())
@@ -383,6 +383,7 @@ def check_window(table: QueueTable) -> None:
     assert (table.columns["sla_breached"] <= table.columns["sla_contacts"]).all()
 
 
+@unhurried
 @given(st.lists(aggregate_answers([WHEN, NEXT]), min_size=1, max_size=2), st.sampled_from([(), ("voice", "chat")]))
 def test_no_answer_gets_a_wrong_number_into_the_window(bodies: list[bytes], media_types: tuple[str, ...]) -> None:
     rejects = Rejects()
@@ -394,6 +395,7 @@ def test_no_answer_gets_a_wrong_number_into_the_window(bodies: list[bytes], medi
     assert set(rejects._counts) <= set(REJECT_REASONS)
 
 
+@unhurried
 @given(st.lists(aggregate_answers([at(0), at(1), at(3), at(4)]), min_size=1, max_size=2))
 def test_no_answer_gets_a_wrong_number_into_the_buckets(bodies: list[bytes]) -> None:
     rejects = Rejects()
@@ -425,6 +427,7 @@ bad_rows = st.sampled_from(
 )
 
 
+@unhurried
 @given(good_rows, st.lists(bad_rows, max_size=4), st.randoms())
 def test_bad_rows_change_nothing_about_the_good_ones_and_each_is_counted(
     good: Sequence[tuple[str, int]], bad: list[Any], random: Any

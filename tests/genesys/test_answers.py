@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exporter.errors import AuthError, GenesysError, QueryError, RateLimited, ScopeError, Unavailable
 from exporter.genesys.answers import error_of, printable, retry_after_seconds
 from tests.genesys.conftest import REFERENCE
+from tests.genesys.strategies import unhurried
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SEEN = REFERENCE / "samples" / "error_bodies.json"
@@ -112,6 +113,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["message", "code", "contextId", "error", "description", "error_description", "status"])
 
 
+@unhurried
 @given(
     st.integers(300, 599),
     st.dictionaries(FIELDS, JSON).map(json.dumps).map(str.encode) | st.binary(),

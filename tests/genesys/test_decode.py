@@ -18,7 +18,7 @@ from exporter.genesys.observations import Row as ObservationsRow
 from exporter.genesys.queues import QueueEntity, QueuePage
 from exporter.genesys.summary import Entity, Page
 from exporter.models import EntitiesRejected
-from tests.genesys.strategies import any_json
+from tests.genesys.strategies import any_json, unhurried
 
 SHAPES: list[tuple[Any, str, Any]] = [
     (Aggregates, "results", AggregatesRow),
@@ -35,6 +35,7 @@ def rejected(rejects: Rejects) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("envelope", "field", "row"), SHAPES)
+@unhurried
 @given(body=st.binary() | any_json.map(lambda value: json.dumps(value).encode()))
 @example(body=b"")
 @example(body=b"null")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.genesys.intervals import epoch_seconds, granularity, instant, interval, parse_interval
 from exporter.models import Window
+from tests.genesys.strategies import unhurried
 
 NINE = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 NINE_EPOCH = 1772442000.0
@@ -55,11 +56,13 @@ def test_what_is_no_interval_of_two_instants_is_none(text: str) -> None:
     assert parse_interval(text) is None
 
 
+@unhurried
 @given(st.text() | st.from_regex(r"[0-9T:.Z+/-]{0,40}"))
 def test_no_text_makes_the_readers_fail(text: str) -> None:
     parse_interval(text)
 
 
+@unhurried
 @given(st.integers(0, 7 * 10**12), st.integers(1, 10**6))
 def test_what_is_written_is_read_back_to_the_millisecond(milliseconds: int, seconds: int) -> None:
     start = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)

@@ -19,7 +19,7 @@ from exporter.genesys.selection import Selection
 from exporter.models import OBSERVATION_COLUMNS, EntitiesRejected, ObservationTable, SeriesKey
 from tests.conftest import FakeClock
 from tests.genesys.conftest import OBSERVATIONS, Client, Reply, Seen
-from tests.genesys.strategies import observation_answers
+from tests.genesys.strategies import observation_answers, unhurried
 
 NOW = FakeClock().now()
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -251,6 +251,7 @@ def test_the_same_metric_twice_makes_a_row_worthless() -> None:
     assert rejected == {"duplicate": 1}
 
 
+@unhurried
 @given(st.lists(observation_answers(), min_size=1, max_size=2), st.sampled_from([(), ("voice",)]))
 def test_no_answer_gets_a_wrong_number_into_the_table(bodies: list[bytes], media_types: tuple[str, ...]) -> None:
     rejects = Rejects()

@@ -13,6 +13,7 @@ from exporter.errors import RateLimited
 from exporter.genesys.pacing import PERIOD_SECONDS, PacingGate
 from exporter.models import ApiEvent, ApiThrottled
 from tests.conftest import FakeClock
+from tests.genesys.strategies import unhurried
 
 MINUTE = 60.0
 
@@ -41,6 +42,7 @@ async def arrivals_of(callers: list[tuple[float, float, float]], per_minute: int
     return sorted(arrived)
 
 
+@unhurried
 @given(CALLERS, st.integers(1, 7), st.integers(0, 3))
 def test_no_minute_of_the_service_holds_more_calls_than_the_ceiling(
     callers: list[tuple[float, float, float]], per_minute: int, reserved: int
@@ -50,6 +52,7 @@ def test_no_minute_of_the_service_holds_more_calls_than_the_ceiling(
     assert all(last - first > MINUTE for first, last in zip(arrived, arrived[per_minute:], strict=False))
 
 
+@unhurried
 @given(st.integers(1, 30), st.integers(1, 8))
 def test_as_many_calls_as_the_ceiling_leave_at_once_and_the_next_ones_a_minute_later(calls: int, ceiling: int) -> None:
     arrived = asyncio.run(arrivals_of([(0.0, 0.0, 0.0)] * calls, ceiling, 0))

@@ -19,7 +19,7 @@ from exporter.genesys.selection import Selection
 from exporter.genesys.summary import Entity, Page, Report, fetch_entities, to_buckets, to_window
 from exporter.models import WINDOW_COLUMNS, BucketBatch, SeriesKey, Window
 from tests.genesys.conftest import SUMMARY, TOKEN, Client, Reply, Seen
-from tests.genesys.strategies import summary_pages
+from tests.genesys.strategies import summary_pages, unhurried
 
 NINE = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 START = int(NINE.timestamp())
@@ -291,6 +291,7 @@ def test_thousands_of_selected_ids_do_not_slow_the_reading_down() -> None:
     assert spent[many] < 3 * spent[few] + 0.01
 
 
+@unhurried
 @given(st.lists(summary_pages([f"2026-03-02T09:{m:02d}:00.000Z/PT15M" for m in (0, 15, 45)]), min_size=1, max_size=2))
 def test_no_answer_gets_a_wrong_number_into_the_buckets(bodies: list[bytes]) -> None:
     rejects, entities = Rejects(), list[Entity]()

@@ -21,7 +21,7 @@ from exporter.clock import Clock
 from exporter.errors import GenesysError, PayloadError, RateLimited, Unavailable
 from exporter.genesys.answers import error_of, printable
 from exporter.genesys.pacing import PacingGate
-from exporter.models import ApiCalled, ApiHook, ApiRetried, RateLimitSeen
+from exporter.models import ApiCalled, ApiHook, ApiRetried, ApiThrottled, RateLimitSeen
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ class Transport:
             self._hook(ApiRetried(call.endpoint, error.reason, wait))
             log.debug("%s; next try in %.1f s", error, wait)
             await self._clock.sleep(wait)
+            if isinstance(error, RateLimited):
+                self._hook(ApiThrottled(wait))
 
         attempt = backoff.on_exception(
             backoff.constant,

@@ -93,6 +93,7 @@ async def test_retry_after_in_seconds_comes_before_jitter(client: Client) -> Non
     await client.send()
     assert [seen.at for seen in client.service.seen] == pytest.approx([0, 42])
     assert client.events_of(ApiRetried) == [ApiRetried("aggregates", "rate_limited", 42)]
+    assert client.events_of(ApiThrottled) == [ApiThrottled(42)]
 
 
 async def test_retry_after_as_a_date_is_measured_from_the_wall_clock(client: Client) -> None:

@@ -115,14 +115,9 @@ def _head(shown: Shown, ranking: Ranking, rows_tag: str) -> dict[str, Any]:
         "method": scores.method if scores else None,
         "threshold": scores.threshold if scores else None,
         "metrics": METRICS,
-        "totals": {key: _total(shown.column(name)) for key, (name, *_) in COLUMNS.items() if key in _SUMMED}
-        | {"waitingSince": _oldest(shown)},
         "headline": headline(shown, ranking),
         "findings": [_told(each) for each in findings(shown, ranking, MOST_FINDINGS)],
     }
-
-
-_SUMMED = ("offered", "abandoned", "slaBreached", "slaContacts", "waiting")
 
 
 def _told(finding: Finding) -> dict[str, Any]:
@@ -156,18 +151,6 @@ def _scores(shown: Shown, ranking: Ranking, metric: str) -> bytes:
 
 def _scaled(shown: Shown, column: str, factor: float, digits: int) -> FloatColumn:
     return np.round(shown.column(column) * factor, digits)
-
-
-def _total(column: FloatColumn) -> float | None:
-    """The sum of what there is; None where there is nothing."""
-    known = column[np.isfinite(column)]
-    return float(known.sum()) if len(known) else None
-
-
-def _oldest(shown: Shown) -> int | None:
-    since = shown.column("oldest_waiting_timestamp_seconds")
-    known = since[np.isfinite(since)]
-    return int(known.min() * 1000) if len(known) else None
 
 
 def _list(column: FloatColumn) -> bytes:

@@ -2,7 +2,7 @@
 
 In comes what may be shown of a snapshot, out go a ranking of its rows and the worst of them in words. A flag says that
 a value is beyond the threshold; a row is *in trouble* only where that also matters to somebody: on the bad side, and
-by at least two contacts. One abandoned contact at a quiet queue has a great z-score and is nobody's incident, so
+by at least three contacts. One abandoned contact at a quiet queue has a great z-score and is nobody's incident, so
 flags of that kind come after every trouble. For a worker thread; nothing here knows HTML or JSON.
 """
 
@@ -25,7 +25,7 @@ METRICS = (ABANDONMENT, SLA_BREACH, OFFERED)
 ORDINARY, FLAGGED, TROUBLE = 0, 1, 2
 
 #: Below this many contacts more (or less) than usual, and this many percentage points, nobody would act.
-MATTERS_CONTACTS = 2.0
+MATTERS_CONTACTS = 3.0
 MATTERS_RATIO = 0.02
 
 _VOLUMES = {ABANDONMENT: "offered", SLA_BREACH: "sla_contacts"}

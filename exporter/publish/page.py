@@ -62,21 +62,25 @@ _ROW = Template(
     '<span class="sub" data-to="about">$about</span></th>'
     '<td role="cell" class="num unusual"><span class="z $grade" data-to="z">$z</span>'
     '<span class="sub" data-to="metric">$metric</span></td>'
-    '<td role="cell" class="num" data-label="Abandoned"><span class="value" data-to="abandoned">$abandoned</span>'
+    '<td role="cell" class="num" data-label="Abandoned"><span class="value"><small data-to="abandonedZ">$abandoned_z'
+    '</small> <span data-to="abandoned">$abandoned</span></span>'
     '<span class="sub" data-to="abandonedUsual">$abandoned_usual</span></td>'
-    '<td role="cell" class="num" data-label="Missed SL"><span class="value" data-to="breached">$breached</span>'
+    '<td role="cell" class="num" data-label="Missed SL"><span class="value"><small data-to="breachedZ">$breached_z'
+    '</small> <span data-to="breached">$breached</span></span>'
     '<span class="sub" data-to="breachedUsual">$breached_usual</span></td>'
-    '<td role="cell" class="num" data-label="Offered"><span class="value" data-to="offered">$offered</span>'
+    '<td role="cell" class="num" data-label="Offered"><span class="value"><small data-to="offeredZ">$offered_z'
+    '</small> <span data-to="offered">$offered</span></span>'
     '<span class="sub" data-to="offeredUsual">$offered_usual</span></td>'
     '<td role="cell" class="num" data-label="Waiting"><span class="value" data-to="waiting">$waiting</span>'
     '<span class="sub" data-to="longest"></span></td>'
     '<td role="cell" class="num" data-label="Agents free"><span class="value" data-to="agents"></span>'
     '<span class="sub" data-to="agentsOf"></span></td>'
-    '<td role="cell" class="trend"><svg data-to="trend"></svg></td></tr>'
+    '<td role="cell" class="trend"><svg data-to="trend" aria-hidden="true"></svg>'
+    '<span class="unseen" data-to="trendText"></span></td></tr>'
 )
 _FINDING = Template(
     '<li><p class="what"><strong data-to="name">$name</strong> <span data-to="media">$media</span>: '
-    '<b data-to="text">$text</b></p><p class="more" data-to="more">$more</p><svg data-to="trend"></svg></li>'
+    '<b data-to="text">$text</b></p><p class="more" data-to="more">$more</p><svg data-to="trend" aria-hidden="true"></svg></li>'
 )
 _METRIC_WORDS = {ABANDONMENT: "abandoned", SLA_BREACH: "service level", OFFERED: "offered"}
 _GRADE_CLASSES = {TROUBLE: "trouble", FLAGGED: "flagged"}
@@ -135,6 +139,7 @@ def _told(shown: Shown) -> dict[str, str]:
         "rows": "\n".join(_row(shown, ranking, row) for row in worst),
         "shown_rows": str(len(worst)),
         "all_rows": str(shown.rows),
+        "threshold": f"{shown.scores.threshold:g}" if shown.scores else "the threshold",
     }
 
 
@@ -154,10 +159,13 @@ def _row(shown: Shown, ranking: Ranking, row: int) -> str:
         "z": _number(shown.z(metric), row, "+.1f") if metric else "–",
         "metric": _METRIC_WORDS[metric] if metric else "",
         "abandoned": _number(shown.column("abandonment_ratio") * 100, row, ".1f", " %"),
+        "abandoned_z": _z(shown, ABANDONMENT, row),
         "abandoned_usual": _usual(shown, ABANDONMENT, row),
         "breached": _number(shown.column("sla_breach_ratio") * 100, row, ".1f", " %"),
+        "breached_z": _z(shown, SLA_BREACH, row),
         "breached_usual": _usual(shown, SLA_BREACH, row),
         "offered": _number(shown.column("offered"), row, ".0f"),
+        "offered_z": _z(shown, OFFERED, row),
         "offered_usual": _usual(shown, OFFERED, row),
         "waiting": _number(shown.column("waiting"), row, ".0f"),
     }
@@ -170,6 +178,12 @@ def _usual(shown: Shown, metric: str, row: int) -> str:
         return ""
     factor, digits = (1, 0) if metric == OFFERED else (100, 1)
     return f"usually {score.mean[row] * factor:.{digits}f} ± {score.stddev[row] * factor:.{digits}f}"
+
+
+def _z(shown: Shown, metric: str, row: int) -> str:
+    """Silent where nothing is scored; a dash there would be noise."""
+    z = float(shown.z(metric)[row])
+    return f"z {z:+.1f}" if np.isfinite(z) else ""
 
 
 def _number(column: FloatColumn, row: int, form: str, unit: str = "") -> str:

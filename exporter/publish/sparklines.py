@@ -70,6 +70,7 @@ class Sparklines:
             "history": past.state,
             "first": past.first * 1000,
             "step": past.step * 1000,
+            "buckets": BUCKETS,
             "rows": {str(row): counts for row, counts in zip(rows, of_rows, strict=True)},
         }
 

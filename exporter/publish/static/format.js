@@ -29,6 +29,19 @@ export function duration(milliseconds) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d`;
 }
 
+/** A length that is said, not counted down: 15 minutes, 12 hours, 2 days. */
+export function span(milliseconds) {
+  const minutes = Math.round(milliseconds / 60_000);
+  const units = [
+    [1440, "day"],
+    [60, "hour"],
+    [1, "minute"],
+  ];
+  const [length, unit] = units.find(([each]) => minutes >= 2 * each && minutes % each === 0) ?? [1, "minute"];
+  const number = minutes / length;
+  return `${number} ${unit}${number === 1 ? "" : "s"}`;
+}
+
 /** A waiting time that a glance compares: 0:45, 12:04, 2:05:00. */
 export function stopwatch(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));

@@ -5,10 +5,11 @@ import { Connection } from "./connection.js";
 import { failures, tellExporter } from "./exporter.js";
 import * as format from "./format.js";
 import { Model } from "./model.js";
-import { draw, clear } from "./sparkline.js";
+import { draw } from "./sparkline.js";
 import { standing } from "./standing.js";
 import { QueueTable } from "./table.js";
 import { Tools } from "./tools.js";
+import { tellTotals } from "./totals.js";
 import { Trends } from "./trends.js";
 
 const element = (id) => document.getElementById(id);
@@ -89,7 +90,6 @@ function show() {
   if (state.tag === model.numbers.tag) behindSince = 0;
   trends.follow(state.history);
   tellNow();
-  tellTotals();
   choose(tools.choice, false);
   tell();
 }
@@ -105,6 +105,7 @@ function choose(choice, chosen = true) {
   const rows = model.select(choice);
   table.show(rows);
   if (chosen) table.toTop();
+  tellTotals(model, rows);
   const text = `${format.count(rows.length)} of ${format.count(model.rows)}`;
   element("count").textContent = text;
   element("nothing").hidden = rows.length > 0;
@@ -122,12 +123,13 @@ function drawTrends() {
 
 /** The sentences above the list. */
 function tellNow() {
-  const { headline, findings, window, status } = model.numbers;
+  const { headline, findings, window, status, threshold } = model.numbers;
   element("headline").textContent = status === "success" ? headline : "No current data";
   const span = window && status === "success";
   element("when").textContent = span
-    ? `Contacts of the ${format.duration(window[1] - window[0])} to ${format.time(window[1], now())}`
+    ? `In the ${format.span(window[1] - window[0])} to ${format.time(window[1], now())}`
     : "";
+  element("threshold").textContent = threshold ?? "the threshold";
   element("findings").replaceChildren(
     ...findings.map((found) => {
       const item = element("finding").content.firstElementChild.cloneNode(true);
@@ -152,25 +154,9 @@ function drawFindings() {
   for (const item of element("findings").children) {
     const chart = item.dataset.row ? trends.of(Number(item.dataset.row)) : null;
     const svg = item.querySelector("svg");
-    if (chart) draw(svg, chart, 260, 56);
-    else clear(svg);
+    if (chart) draw(svg, chart, 260, 48);
+    else svg.replaceChildren();
   }
-}
-
-function tellTotals() {
-  const { totals } = model.numbers;
-  const share = (events, volume) => (volume > 0 ? format.percent((100 * events) / volume) : "–");
-  const texts = {
-    offered: format.count(totals.offered),
-    abandoned: share(totals.abandoned, totals.offered),
-    breached: share(totals.slaBreached, totals.slaContacts),
-    waiting: format.count(totals.waiting),
-    longest: totals.waitingSince ? format.stopwatch(now() - totals.waitingSince) : "–",
-  };
-  for (const [name, text] of Object.entries(texts)) document.querySelector(`[data-total=${name}]`).textContent = text;
-  element("totals").hidden = false;
-  const { method, threshold } = model.numbers;
-  element("method").textContent = method ? `Marked beyond ${threshold}, by the method “${method}”.` : "";
 }
 
 /** Every second: how old everything is, and whether it may be trusted. */

@@ -1,5 +1,6 @@
 // A small chart of one row's last hours: the band of what is usual, the line of what was, a dot for what is now.
-// In: percentages (or contacts) by bucket, null where there is none. Out: shapes inside a given <svg>.
+// In: percentages (or contacts) by bucket, null where there is none. Out: shapes inside a given <svg>, with its text as
+// a tooltip; for those who do not see it the text stands beside it.
 
 const SVG = "http://www.w3.org/2000/svg";
 const EDGE = 4;
@@ -17,7 +18,9 @@ export function draw(svg, { values, now, usual, troubled, label }, width, height
   const top = Math.max(1e-9, ...known, usual ? usual.high : 0) * 1.04;
   const x = (place) => EDGE + (place * (width - 2 * EDGE)) / values.length;
   const y = (value) => height - EDGE - (Math.max(0, value) * (height - 2 * EDGE)) / top;
-  const shapes = [];
+  const title = document.createElementNS(SVG, "title");
+  title.textContent = label;
+  const shapes = [title];
   if (usual) {
     const [above, below] = [y(usual.high), y(usual.low)];
     shapes.push(shape("rect", "band", { x: 0, y: above, width, height: Math.max(1, below - above) }));
@@ -29,16 +32,7 @@ export function draw(svg, { values, now, usual, troubled, label }, width, height
     shapes.push(shape("circle", troubled ? "now troubled" : "now", dot));
   }
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", label);
   svg.replaceChildren(...shapes);
-}
-
-/** Nothing to draw yet. */
-export function clear(svg) {
-  svg.removeAttribute("role");
-  svg.removeAttribute("aria-label");
-  svg.replaceChildren();
 }
 
 /** A path with a gap where there is no value; a value between two gaps is a short dash. */

@@ -2,10 +2,11 @@
 // rows scroll like fifty. In: the model and the rows to show, in order. Out: rows in the document, `aria-rowindex`
 // telling where they stand. A row keeps its element while it stays on the screen, so that nobody loses their place.
 
-import { clear, draw } from "./sparkline.js";
+import { draw } from "./sparkline.js";
 import * as format from "./format.js";
 
 const BEYOND_SCREEN = 8;
+const NARROW = window.matchMedia("(max-width: 56rem)"); // where page.css makes cards of the rows
 const METRIC_WORDS = {
   abandonment_ratio: "abandoned",
   sla_breach_ratio: "service level",
@@ -37,6 +38,7 @@ export class QueueTable {
       this.#height = 0;
       this.#soon();
     });
+    NARROW.addEventListener("change", () => this.refresh());
   }
 
   /** Shows these rows; their numbers may have changed too. */
@@ -79,8 +81,8 @@ export class QueueTable {
       return element;
     });
     this.#elements = kept;
-    this.#above.style.height = `${first * this.#height}px`;
-    this.#below.style.height = `${(this.#rows.length - end) * this.#height}px`;
+    this.#above.firstChild.style.height = `${first * this.#height}px`;
+    this.#below.firstChild.style.height = `${(this.#rows.length - end) * this.#height}px`;
     arrange(this.#body, [this.#above, ...elements, this.#below]);
     if (!this.#height && elements.length) this.#measure(elements[0]);
   }
@@ -113,27 +115,24 @@ export class QueueTable {
     write(to.z, metric ? format.z(this.#model.score(metric, "z", row)) : "–");
     to.z.className = GRADE_CLASSES[grade[row]];
     write(to.metric, METRIC_WORDS[metric] ?? "");
-    this.#rate(to.abandoned, to.abandonedUsual, columns.abandonedPercent, "abandonment_ratio", row);
-    this.#rate(to.breached, to.breachedUsual, columns.slaBreachedPercent, "sla_breach_ratio", row);
-    write(to.offered, format.count(columns.offered[row]));
-    write(to.offeredUsual, this.#usual("offered_contacts", row, true));
+    element.className = grade[row] === 2 ? "trouble" : "";
+    this.#scored(to, "abandoned", "abandonment_ratio", format.percent(columns.abandonedPercent[row]), row);
+    this.#scored(to, "breached", "sla_breach_ratio", format.percent(columns.slaBreachedPercent[row]), row);
+    this.#scored(to, "offered", "offered_contacts", format.count(columns.offered[row]), row);
     this.#waiting(to, row);
     const chart = this.#trends.of(row);
-    if (chart) draw(to.trend, chart, 160, 34);
-    else clear(to.trend);
+    if (chart) draw(to.trend, chart, ...(NARROW.matches ? [320, 44] : [180, 34]));
+    else to.trend.replaceChildren();
+    write(to.trendText, chart?.label ?? "");
   }
 
-  #rate(value, usual, column, metric, row) {
-    write(value, format.percent(column[row]));
-    value.classList.toggle("beyond", this.#model.score(metric, "grade", row) > 0);
-    write(usual, this.#usual(metric, row, false));
-  }
-
-  #usual(metric, row, inContacts) {
-    const mean = this.#model.score(metric, "mean", row);
-    const text = format.usual(mean, this.#model.score(metric, "stddev", row), inContacts);
-    const z = this.#model.score(metric, "z", row);
-    return Number.isFinite(z) ? `${text} · z ${format.z(z)}` : text;
+  /** A value, its z, and what is usual. */
+  #scored(to, name, metric, text, row) {
+    const [z, mean, deviation] = ["z", "mean", "stddev"].map((each) => this.#model.score(metric, each, row));
+    write(to[name], text);
+    to[name].className = ["", "flagged", "trouble"][this.#model.score(metric, "grade", row)] ?? "";
+    write(to[`${name}Z`], Number.isFinite(z) ? `z ${format.z(z)}` : "");
+    write(to[`${name}Usual`], format.usual(mean, deviation, metric === "offered_contacts"));
   }
 
   #waiting(to, row) {
@@ -142,7 +141,7 @@ export class QueueTable {
     const since = waitingSince[row];
     write(to.longest, since > 0 ? `longest ${format.stopwatch(this.#now() - since)}` : "");
     write(to.agents, format.count(agentsFree[row]));
-    to.agents.classList.toggle("beyond", waiting[row] > 0 && agentsFree[row] === 0);
+    to.agents.classList.toggle("trouble", waiting[row] > 0 && agentsFree[row] === 0);
     write(to.agentsOf, agentsOnQueue[row] >= 0 ? `of ${format.count(agentsOnQueue[row])} on queue` : "");
   }
 }
@@ -151,6 +150,8 @@ function spacer() {
   const row = document.createElement("tr");
   row.className = "space";
   row.setAttribute("aria-hidden", "true");
+  row.append(document.createElement("td"));
+  row.firstChild.colSpan = 8;
   return row;
 }
 

@@ -56,7 +56,7 @@ export class Trends {
       const answer = await fetch(`/api/live/trends?queues=${queues}&rows=${rows.join()}`, { cache: "no-store" });
       const past = answer.ok ? await answer.json() : {};
       if (!past.rows || queues !== this.#queues) return;
-      this.span = format.duration(past.step * Object.values(past.rows)[0].offered.length).replace(/ 0 min$/, "");
+      this.span = format.span(past.step * past.buckets);
       for (const [row, counts] of Object.entries(past.rows)) this.#past.set(Number(row), { counts, old: false });
       this.#onArrival();
     } catch {

@@ -31,16 +31,17 @@ MAX_SUM_MILLISECONDS = 1e16
 class Rejects:
     """Counts what was left out of one answer, by reason, and tells the hook once.
 
-    `lost` is how much of that nothing else in the answer stands for: what it was about now looks as if it were zero.
+    `lost` is the part of it that nothing else in the answer stands for: what it was about now looks like zero.
     """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self.lost = 0
+        self.lost: Counter[str] = Counter()
 
     def add(self, reason: str, *, lost: bool = True) -> None:
         self._counts[reason] += 1
-        self.lost += lost
+        if lost:
+            self.lost[reason] += 1
 
     def tell(self, hook: ApiHook) -> None:
         for reason, count in self._counts.items():

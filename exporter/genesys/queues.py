@@ -54,14 +54,14 @@ async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
     queues: dict[str, Queue] = {}
     promised = 0
     for number in range(1, MAX_PAGES + 1):
-        before = len(queues) + rejects.lost
+        before = len(queues) + rejects.lost.total()
         page = await _page(client, number, deadline, rejects)
         _take(page, queues, rejects)
         last = _last(page, number)
         if number >= last:
             rejects.tell(client.hook)
             return list(queues.values())
-        if len(queues) + rejects.lost == before:
+        if len(queues) + rejects.lost.total() == before:
             raise PagingError(f"queues: page {number} of {last} brings nothing new")
         promised = promised or page.pageCount or MAX_PAGES
         if last > promised + PAGES_MORE:

@@ -31,6 +31,7 @@ from exporter.models import (
     OBSERVATIONS,
     QUEUES,
     WINDOW,
+    ApiHook,
     BucketBatch,
     Directory,
     ObservationTable,
@@ -43,6 +44,10 @@ log = logging.getLogger(__name__)
 #: One request of the back-fill covers a day at most, and about so many cells (buckets × queues): some 50 MB.
 MAX_CELLS = 100_000
 DAY_SECONDS = 86_400
+#: How long answers may be spoilt before their broken rows are done without. A poll asks for the last two hours again
+#: and again, so that within these nothing is lost by waiting; the back-fill asks for what nobody has yet.
+POLL_PATIENCE_SECONDS = 7200.0
+BACKFILL_PATIENCE_SECONDS = 600.0
 #: Queues named in one aggregates query. No limit is documented; a request may have 512,000 bytes.
 IDS_PER_REQUEST = 1000
 #: The limit that the observations query is known to have, fallen back to where the larger batch is refused.
@@ -116,7 +121,7 @@ class AggregatesSource:
         )
         self._ids_per_request = IDS_PER_REQUEST
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
-        self._rereading = Rereading(client.hook)
+        self._rereading = _rereading(client.hook, clock)
 
     def current_window(self, now: datetime) -> Window:
         """One bucket's length ending `settle` before now, on whole seconds: complete at every poll."""
@@ -160,7 +165,7 @@ class AggregatesSource:
             )
 
         with _guarded(self._circuits[HISTORY]):
-            return await self._rereading.batch(read)
+            return await self._rereading[background].batch(read)
 
     async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
         with _guarded(self._circuits[OBSERVATIONS]):
@@ -238,7 +243,7 @@ class SummarySource:
         self._report = summary.Report(bucket, selection.queue_ids)
         self._entities = 1  # of the newest bucket: how large the org is
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
-        self._rereading = Rereading(client.hook)
+        self._rereading = _rereading(client.hook, clock)
 
     def current_window(self, now: datetime) -> Window:
         """The newest bucket that has closed and settled."""
@@ -270,7 +275,7 @@ class SummarySource:
         self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
     ) -> BucketBatch:
         with _guarded(self._circuits[HISTORY]):
-            return await self._rereading.batch(
+            return await self._rereading[background].batch(
                 lambda rejects: self._fetch(span, deadline, rejects, background=background)
             )
 
@@ -284,6 +289,14 @@ class SummarySource:
         return await in_thread(
             len(entities) * 200, lambda: summary.to_buckets(entities, span, self._bucket, self._selection, rejects)
         )
+
+
+def _rereading(hook: ApiHook, clock: Clock) -> Mapping[bool, Rereading]:
+    """By whether it is background work."""
+    return {
+        False: Rereading(hook, clock, POLL_PATIENCE_SECONDS),
+        True: Rereading(hook, clock, BACKFILL_PATIENCE_SECONDS),
+    }
 
 
 @contextmanager

@@ -145,14 +145,14 @@ MakeClient = Callable[..., Awaitable[Client]]
 async def make_client(service: Service, clock: FakeClock) -> AsyncIterator[MakeClient]:
     sessions: list[aiohttp.ClientSession] = []
 
-    async def make(per_minute: int = 1000, trust_env: bool = False) -> Client:
+    async def make(per_minute: int = 1000, trust_env: bool = False, url: str = "") -> Client:
         events: list[ApiEvent] = []
         session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=trust_env)
         sessions.append(session)
         gate = PacingGate(per_minute, clock, events.append)
         transport = Transport(session, gate, clock, events.append)
-        tokens = TokenSource(transport, service.url, lambda: made.credentials, clock)
-        api = ApiClient(transport, tokens, service.url, events.append)
+        tokens = TokenSource(transport, url or service.url, lambda: made.credentials, clock)
+        api = ApiClient(transport, tokens, url or service.url, events.append)
         made = Client(service, clock, events, session, gate, transport, tokens, api)
         return made
 

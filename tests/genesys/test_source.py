@@ -12,7 +12,13 @@ import pytest
 from exporter.errors import GenesysError, PayloadError, QueryError, ScopeError, Unavailable
 from exporter.genesys.circuit import PROBE_SECONDS
 from exporter.genesys.selection import Selection
-from exporter.genesys.source import IDS_PER_REQUEST, AggregatesSource, SummarySource
+from exporter.genesys.source import (
+    BACKFILL_PATIENCE_SECONDS,
+    IDS_PER_REQUEST,
+    POLL_PATIENCE_SECONDS,
+    AggregatesSource,
+    SummarySource,
+)
 from exporter.models import DATASETS, HISTORY, WINDOW, Directory, EntitiesRejected, Queue, SeriesKey, Window
 from tests.genesys.conftest import AGGREGATES, OBSERVATIONS, QUEUES, SUMMARY, Answer, Client, Reply, Seen
 
@@ -192,19 +198,49 @@ async def test_closed_buckets_of_which_a_row_was_lost_are_asked_for_again(client
     assert client.events_of(EntitiesRejected) == [EntitiesRejected("negative", 1)]
 
 
-async def test_a_row_that_stays_broken_costs_that_row_alone_and_a_few_calls_once(client: Client) -> None:
+@pytest.mark.parametrize(
+    ("background", "patience"), [(False, POLL_PATIENCE_SECONDS), (True, BACKFILL_PATIENCE_SECONDS)]
+)
+async def test_a_row_that_stays_broken_is_done_without_in_the_end(
+    client: Client, background: bool, patience: float
+) -> None:
     client.service.script(AGGREGATES, SPOILT)
     source = aggregates(client)
-    calls = []
-    for _ in range(3):
-        batch = await source.buckets(SPAN, None, client.deadline())
-        assert batch.keys == (SeriesKey("b", "voice"),)
-        calls.append(len(client.service.calls(AGGREGATES)))
-    assert calls == [3, 4, 5]
+
+    async def ask() -> tuple[str, ...]:
+        batch = await source.buckets(SPAN, None, client.deadline(), background=background)
+        return tuple(key.queue_id for key in batch.keys)
+
+    for _ in range(2):
+        with pytest.raises(PayloadError, match="1 rows of closed buckets could not be read; asking again"):
+            await ask()
+        client.clock.advance(patience / 2)
+    for _ in range(2):
+        assert await ask() == ("b",)
+    calls = len(client.service.calls(AGGREGATES))
     client.service.script(AGGREGATES, WHOLE)
-    await source.buckets(SPAN, None, client.deadline())
-    client.service.script(AGGREGATES, SPOILT, WHOLE)
-    assert len((await source.buckets(SPAN, None, client.deadline())).keys) == 2
+    assert await ask() == ("a", "b")
+    client.service.script(AGGREGATES, SPOILT)
+    assert await ask() == ("b",)
+    assert len(client.service.calls(AGGREGATES)) == calls + 2
+    client.service.script(AGGREGATES, Reply({"results": [row(""), row("b", 2)]}))
+    with pytest.raises(PayloadError):
+        await ask()
+
+
+async def test_a_whole_answer_between_makes_patience_new(client: Client) -> None:
+    source = aggregates(client)
+    for answers in ([SPOILT], [WHOLE], [SPOILT]):
+        client.service.script(AGGREGATES, *answers)
+        try:
+            batch = await source.buckets(SPAN, None, client.deadline())
+        except PayloadError:
+            client.clock.advance(POLL_PATIENCE_SECONDS * 0.9)
+        else:
+            assert len(batch.keys) == 2
+    client.service.script(AGGREGATES, SPOILT)
+    with pytest.raises(PayloadError):
+        await source.buckets(SPAN, None, client.deadline())
 
 
 async def test_rows_that_say_nothing_of_their_own_are_no_reason_to_ask_again(client: Client) -> None:

@@ -1,7 +1,7 @@
 """The table of queues, worst first, with the reason in words.
 
-Every column asks about the same few rows: the queues with the highest rank, where a flagged score counts for more
-than any score that is not flagged.
+Every column asks about the same few rows: the queues with the highest rank. A flagged score counts for more than any
+score that is not flagged; among equals, distance from usual and the square root of the usual contacts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ OLDEST = now("genesys_queue_oldest_waiting_timestamp_seconds")
 EXPECTED = score("baseline_mean_ratio", "offered_contacts")
 FLAGGED = now("genesys_queue_anomaly")
 FARTHEST = f"max by ({ROW}) (abs({series('genesys_queue_zscore')}))"
-RANK = f"topk({LISTED}, {FARTHEST} + 1000 * {FLAGGED})"
+#: A surge at a queue of hundreds is worse than the same distance at a queue of three.
+WEIGHT = f"sqrt(clamp_min({EXPECTED} or {OFFERED}, 1))"
+RANK = f"topk({LISTED}, {FARTHEST} * {WEIGHT} + 1e6 * {FLAGGED})"
 
 #: What a flagged score means to a supervisor: (metric, side of the baseline, words).
 REASONS = (
@@ -42,6 +44,23 @@ REASONS = (
     ("sla_breach_ratio", "< 0", "Faster answers than usual"),
 )
 AS_USUAL = "as usual"
+
+#: Pixels; all up to the agents fit on a screen of 1,280.
+WIDTHS = {
+    "Queue": 210,
+    "Media": 80,
+    "Why": 180,
+    "z": 60,
+    "Abandoned": 90,
+    "Usually abandoned": 130,
+    "Service level": 100,
+    "Usual service level": 130,
+    "Waiting": 75,
+    "Longest wait": 100,
+    "Agents on queue": 115,
+    "Offered": 75,
+    "Usually offered": 110,
+}
 
 TO_QUEUE = link_to(
     QUEUE_PAGE,
@@ -70,8 +89,6 @@ def build() -> Json:
     on_queue = agents("IDLE", "INTERACTING", "COMMUNICATING", "NOT_RESPONDING")
     columns = {
         "z": _why(),
-        "Offered": OFFERED,
-        "Usually offered": EXPECTED,
         "Abandoned": now("genesys_queue_abandonment_ratio"),
         "Usually abandoned": score("baseline_mean_ratio", "abandonment_ratio"),
         "Service level": f"1 - {BREACH}",
@@ -79,12 +96,14 @@ def build() -> Json:
         "Waiting": WAITING,
         "Longest wait": f"time() - {OLDEST}",
         "Agents on queue": f"0 * {OFFERED} + on (queue_id) group_left () {on_queue}",
+        "Offered": OFFERED,
+        "Usually offered": EXPECTED,
     }
     shown = {name: Query(f"({expr}) and on (queue_id, media_type) {RANK}") for name, expr in columns.items()}
     made = table(
         "Queues, worst first",
-        "Flagged queues first, then by distance from what is usual for the queue at this time of day and week. "
-        "Why: the score that is farthest off. z: that distance in standard deviations. Click a queue for its page.",
+        "Flagged queues first, then by distance from what is usual for the queue, more so at busy ones. Why: the "
+        "flagged score that is farthest off. z: that distance in standard deviations. Click a queue for its page.",
         {"queue_name": "Queue", "media_type": "Media", "why": "Why"},
         {"": Query(RANK), **shown, "Id": "queue_id"},
     )
@@ -97,10 +116,11 @@ def _dressed(made: Json) -> Json:
     words = [{"type": "value", "options": bad | {AS_USUAL: {"text": AS_USUAL, "color": "text"}}}]
     colored = {"type": "color-background", "mode": "basic"}
     text = {"type": "color-text"}
-    field(made, "Queue", links=[TO_QUEUE], custom_width=230)
-    field(made, "Media", custom_width=90)
-    field(made, "Why", mappings=words, custom_cellOptions=text, custom_width=200)
-    field(made, "z", decimals=1, custom_cellOptions=colored, thresholds=thresholds(Z_STEPS), custom_width=70)
+    for name, width in WIDTHS.items():
+        field(made, name, custom_width=width)
+    field(made, "Queue", links=[TO_QUEUE])
+    field(made, "Why", mappings=words, custom_cellOptions=text)
+    field(made, "z", decimals=1, custom_cellOptions=colored, thresholds=thresholds(Z_STEPS))
     field(made, "Usually offered", decimals=0)
     for name, steps in (
         ("Abandoned", ABANDONMENT_STEPS),

@@ -152,9 +152,8 @@ class Store:
         selection; without `scores` they are left in the file.
         """
         with closing(sqlite_file.open_for_reading(self.path)) as connection, sqlite_file.in_words(self.path):
-            connection.execute("BEGIN")
             cursor = connection.execute(_SCORED_BUCKETS if scores else _BUCKETS, (self._scope, first, end))
-            row = cursor.fetchone()  # the first read fixes what this connection sees
+            row = cursor.fetchone()  # from its first row to its last a query sees the file as it was
             yield self._bucket_rows(row, cursor)
 
     def write(self, changes: Changes) -> None:

@@ -292,6 +292,19 @@ def test_buckets_from_a_clock_that_ran_ahead_are_dropped(tmp_path: Path) -> None
     assert history.counters([A, B])["offered"].tolist() == [97, 96]  # B's 96 were never true: its counter waits
 
 
+def test_reading_the_baseline_anew_leaves_out_series_that_went_quiet(tmp_path: Path) -> None:
+    history = open_history(tmp_path / "h", now=at(0), baseline_days=1)
+    many = {SeriesKey(f"q{i}", "voice"): cell(i + 1) for i in range(20)}
+    history.merge(batch({start_of(0): {A: cell(7)}} | {start_of(i): many for i in range(1, 150)}))
+    history.merge(batch({start_of(9600): {}}))
+    history.prune(at(150))
+    found = baseline_cells(history, 150, 151)
+    assert list(found) == [start_of(i) for i in range(55, 150)]
+    assert all(cells == {key: (c[0], 0, 0, c[0]) for key, c in many.items()} for cells in found.values())
+    with history.baseline(start_of(150), start_of(151)) as pinned:
+        assert pinned.baseline.series == len(pinned.keys)
+
+
 def test_buckets_of_another_selection_count_as_not_fetched_and_are_counted_once(tmp_path: Path) -> None:
     first = open_history(tmp_path / "h", now=at(0), selection="all")
     first.merge(batch({start_of(0): {A: cell(5), B: cell(1)}, start_of(1): {A: cell(2)}}))

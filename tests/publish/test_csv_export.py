@@ -65,6 +65,18 @@ def test_a_contract_without_answers_and_service_level_leaves_cells_empty_and_bre
     assert (row["slaBreachRate"], row["isAnomaly"]) == ("20.0", "")
 
 
+@pytest.mark.parametrize(
+    ("offered", "abandoned", "rate"), [(0, 0, ""), (1, 0, "0.0"), (1, 1, "100.0"), (3, 1, "33.3333"), (7, 2, "28.5714")]
+)
+def test_rates_of_a_closed_bucket_have_four_decimals_and_none_without_contacts(
+    offered: int, abandoned: int, rate: str
+) -> None:
+    counts = {"offered": offered, "abandoned": abandoned, "sla_breached": abandoned}
+    columns = {name: np.full(3, count, dtype=np.int64) for name, count in counts.items()}
+    row = read(history(history_bucket(NINE, counts=columns)))[0]
+    assert (row["abandonmentRate"], row["slaBreachRate"]) == (rate, rate)
+
+
 def test_counts_without_a_value_are_empty_and_those_with_one_keep_no_fraction() -> None:
     columns = {"offered": col(12, NAN, 1e300), "abandoned": col(NAN, 3, 4)}
     rows = read(window(snapshot(columns=columns, scores=None)))

@@ -236,11 +236,11 @@ def test_half_a_surrogate_pair_is_replaced_rather_than_fatal() -> None:
 def test_text_keys_follow_rows_and_directory() -> None:
     writer, fresh = JsonWriter(), frozenset({WINDOW, QUEUES})
     before = json.loads(writer.dashboard(Shown(snapshot(), fresh)))
-    moved = snapshot(queues=(Queue("q1", "Sales", "Elsewhere"),), rows=Rows(ROWS.keys, ("New", "New", "Help")))
-    after = json.loads(writer.dashboard(Shown(moved, fresh)))
+    moved = json.loads(writer.dashboard(Shown(snapshot(queues=(Queue("q1", "Sales", "Elsewhere"),)), fresh)))
+    renamed = json.loads(writer.dashboard(Shown(snapshot(rows=Rows(ROWS.keys, ("New", "New", "Help"))), fresh)))
     assert [row["division"] for row in before["metrics"]] == ["Home", "Home", "Branch"]
-    assert [row["division"] for row in after["metrics"]] == ["Elsewhere", "Elsewhere", None]
-    assert [row["queueName"] for row in after["metrics"]] == ["New", "New", "Help"]
+    assert [row["division"] for row in moved["metrics"]] == ["Elsewhere", "Elsewhere", None]
+    assert [row["queueName"] for row in renamed["metrics"]] == ["New", "New", "Help"]
 
 
 def test_more_rows_than_a_slice_are_one_valid_list() -> None:

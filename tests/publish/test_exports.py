@@ -20,6 +20,7 @@ class Walk:
         self.fail_at = fail_at
         self.made = 0
         self.threads: set[int] = set()
+        self.ahead = threading.Event()
         self.closed = threading.Event()
 
     def __call__(self) -> Generator[bytes, None, None]:
@@ -29,6 +30,8 @@ class Walk:
                 if number == self.fail_at:
                     raise OSError("the disk is gone")
                 self.made += 1
+                if self.made == 2:
+                    self.ahead.set()
                 yield b"%d" % number
         finally:
             self.threads.add(threading.get_ident())
@@ -57,6 +60,7 @@ async def test_a_reader_that_leaves_ends_the_walk_in_its_thread() -> None:
     walk = Walk()
     async with aclosing(walked(walk)) as chunks:
         async for _ in chunks:
+            assert await asyncio.to_thread(walk.ahead.wait, 5)
             break
     assert await asyncio.to_thread(walk.closed.wait, 5)
     assert len(walk.threads) == 1

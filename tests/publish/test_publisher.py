@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
-from exporter.models import OBSERVATIONS, WINDOW, DatasetState
+from exporter.models import OBSERVATIONS, WINDOW, DatasetState, Rows, SeriesKey
 from exporter.publish.publisher import Publisher
 from tests.conftest import FakeClock
 from tests.publish.samples import NOW, datasets, snapshot
@@ -72,12 +73,18 @@ async def test_each_dataset_ages_by_itself(clock: FakeClock) -> None:
 
 async def test_a_new_snapshot_wins_over_a_renewal_of_the_old_one(clock: FakeClock) -> None:
     publisher = Publisher(clock)
-    await publisher.publish(snapshot(id=1, datasets=ageing(window=10)))
+    rows = 20_000  # takes much longer to render than the new one
+    large = Rows(tuple(SeriesKey(f"q{n}", "voice") for n in range(rows)), ("x",) * rows)
+    waiting = {"waiting": np.arange(float(rows))}
+    await publisher.publish(snapshot(id=1, rows=large, columns=waiting, scores=None, datasets=ageing(window=10)))
     clock.advance(10)
-    _, view = await asyncio.gather(publisher.publish(snapshot(id=2, datasets=ageing())), publisher.view())
-    view = await publisher.view()
-    assert view is not None
-    assert (view.shown.snapshot.id, WINDOW in view.shown.fresh) == (2, True)
+    asked_early = asyncio.create_task(publisher.view())
+    await asyncio.sleep(0)
+    await publisher.publish(snapshot(id=2, datasets=ageing()))
+    assert not asked_early.done()
+    for view in (await asked_early, await publisher.view()):
+        assert view is not None
+        assert (view.shown.snapshot.id, WINDOW in view.shown.fresh) == (2, True)
 
 
 async def test_documents_are_built_once_and_filtered_ones_each_time(clock: FakeClock) -> None:

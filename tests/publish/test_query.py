@@ -122,7 +122,7 @@ def test_filters_are_read() -> None:
 
 
 ROWS = Rows(
-    keys=(SeriesKey("id-1", "voice"), SeriesKey("id-1", "chat"), SeriesKey("id-2", "voice"), SeriesKey("id-3", "")),
+    keys=(SeriesKey("id-1", "voice"), SeriesKey("id-1", "Chat"), SeriesKey("id-2", "voice"), SeriesKey("id-3", "")),
     names=("Sales EMEA", "Sales EMEA", "help [desk]", "Straße\n*"),
 )
 

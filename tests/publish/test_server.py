@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_fami
 
 from exporter.models import OBSERVATIONS, WINDOW, DatasetState
 from tests.publish.conftest import Client, Exporter
-from tests.publish.samples import NOW, datasets
+from tests.publish.samples import NOW, datasets, report
 
 PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 ROUTES = ("/", "/metrics", "/dashboard", "/api/dashboard/metrics", "/export.csv", "/-/healthy", "/-/ready")
@@ -46,6 +46,38 @@ async def test_both_formats_hold_the_same_samples(client: Client, exporter: Expo
         key: openmetrics[key] for key in openmetrics if key not in changing
     }
     assert text["genesys_exporter_snapshot_id",] == 1772356565250
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("accept", ["", PROMETHEUS])
+async def test_the_exporters_own_metrics_are_of_the_moment_of_the_scrape(
+    client: Client, exporter: Exporter, accept: str, gzipped: bool
+) -> None:
+    await exporter.publish()
+    polls = []
+    for _ in range(3):
+        exporter.metrics.on_report(report())
+        polls.append((await samples(client, accept, gzipped))["genesys_exporter_polls_total",])
+    assert polls == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("headers", "content_type", "encoding"),
+    [
+        ({"Accept": PROMETHEUS}, "application/openmetrics-text; version=1.0.0; charset=utf-8", "gzip"),
+        ({"Accept": "application/openmetrics-text;version=2.0.0"}, "text/plain; version=0.0.4; charset=utf-8", "gzip"),
+        ({"Accept": "application/json"}, "text/plain; version=0.0.4; charset=utf-8", None),
+    ],
+)
+async def test_the_answer_says_what_it_is_and_what_it_hangs_on(
+    client: Client, exporter: Exporter, headers: dict[str, str], content_type: str, encoding: str | None
+) -> None:
+    await exporter.publish()
+    async with client.get("/metrics", headers=headers | {"Accept-Encoding": encoding or "deflate, br"}) as response:
+        assert response.headers["Content-Type"] == content_type
+        assert response.headers.get("Content-Encoding") == encoding
+        assert response.headers["Vary"] == "Accept, Accept-Encoding"
+        assert response.headers["X-Snapshot-Id"] == "1772356565250"
 
 
 async def test_before_the_first_snapshot_metrics_answers_with_its_own_and_the_rest_says_why(client: Client) -> None:
@@ -142,6 +174,7 @@ async def test_refusals_are_json_that_tells_what_to_do(
     await exporter.publish()
     async with client.request(method, route) as response:
         assert response.status == status
+        assert response.headers.get("Allow") == ("GET,HEAD" if status == 405 else None)
         assert response.content_type == "application/json"
         answer = await response.json()
     assert answer["status"] == "error"

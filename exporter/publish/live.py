@@ -29,6 +29,7 @@ from exporter.publish.json_rows import dumps
 from exporter.publish.live_activity import Activity
 from exporter.publish.live_answers import tagged
 from exporter.publish.live_documents import LivePage, LiveWriter, dataset_states, milliseconds
+from exporter.publish.page import VERSION
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.query import BadParameter
 from exporter.publish.responses import JSON_TYPE, error
@@ -140,6 +141,7 @@ class Live:
         shown = view.shown if view else None
         return {
             "now": milliseconds(self._clock.now()),
+            "page": VERSION,
             "heartbeatSeconds": self._heartbeat_seconds,
             "tag": shown.tag if shown else None,
             "status": shown.status if shown else ERROR,

@@ -25,9 +25,6 @@ from exporter.publish.live_findings import METRICS, Finding, Ranking, findings, 
 from exporter.publish.once import Document
 from exporter.publish.shown import Shown
 
-#: Sentences above the list; whoever has more troubles than this reads the list.
-MOST_FINDINGS = 3
-
 #: Key of the document → column and the factor that brings it into the page's unit.
 COLUMNS: Mapping[str, tuple[str, float, int]] = {
     "offered": ("offered", 1, 0),
@@ -116,7 +113,7 @@ def _head(shown: Shown, ranking: Ranking, rows_tag: str) -> dict[str, Any]:
         "threshold": scores.threshold if scores else None,
         "metrics": METRICS,
         "headline": headline(shown, ranking),
-        "findings": [_told(each) for each in findings(shown, ranking, MOST_FINDINGS)],
+        "findings": [_told(each) for each in findings(shown, ranking)],
     }
 
 

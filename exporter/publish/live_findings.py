@@ -28,6 +28,9 @@ ORDINARY, FLAGGED, TROUBLE = 0, 1, 2
 MATTERS_CONTACTS = 3.0
 MATTERS_RATIO = 0.02
 
+#: Sentences above the list; whoever has more troubles than this reads the list.
+MOST_FINDINGS = 3
+
 _VOLUMES = {ABANDONMENT: "offered", SLA_BREACH: "sla_contacts"}
 _GRADE_WEIGHT = 1e9  # above any z-score
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -100,7 +103,7 @@ def headline(shown: Shown, ranking: Ranking) -> str:
     return "No queue is in trouble"
 
 
-def findings(shown: Shown, ranking: Ranking, most: int) -> list[Finding]:
+def findings(shown: Shown, ranking: Ranking, most: int = MOST_FINDINGS) -> list[Finding]:
     """The org's own troubles, then the worst rows in trouble, `most` of them all together."""
     found = _org_findings(shown)[:most]
     troubled = ranking.order[ranking.grade[ranking.order] == TROUBLE]

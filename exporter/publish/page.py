@@ -25,7 +25,6 @@ from exporter.publish.shown import NO_SNAPSHOT, SUCCESS, Shown
 
 #: Rows in the page itself; the script lists them all.
 WORST = 50
-MOST_FINDINGS = 3
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
@@ -80,7 +79,8 @@ _ROW = Template(
 )
 _FINDING = Template(
     '<li><p class="what"><strong data-to="name">$name</strong> <span data-to="media">$media</span>: '
-    '<b data-to="text">$text</b></p><p class="more" data-to="more">$more</p><svg data-to="trend" aria-hidden="true"></svg></li>'
+    '<b data-to="text">$text</b></p><p class="more" data-to="more">$more</p>'
+    '<svg data-to="trend" aria-hidden="true"></svg></li>'
 )
 _METRIC_WORDS = {ABANDONMENT: "abandoned", SLA_BREACH: "service level", OFFERED: "offered"}
 _GRADE_CLASSES = {TROUBLE: "trouble", FLAGGED: "flagged"}
@@ -135,7 +135,7 @@ def _told(shown: Shown) -> dict[str, str]:
         "alarm_hidden": " hidden",
         "headline": escape(headline(shown, ranking)),
         "when": f"Contacts of {window}",
-        "findings": "".join(_finding(each) for each in findings(shown, ranking, MOST_FINDINGS)),
+        "findings": "".join(_finding(each) for each in findings(shown, ranking)),
         "rows": "\n".join(_row(shown, ranking, row) for row in worst),
         "shown_rows": str(len(worst)),
         "all_rows": str(shown.rows),

@@ -167,7 +167,10 @@ async def started(chromium: str) -> AsyncIterator[Browser]:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            port, path = await _address(Path(folder) / "DevToolsActivePort")
+            async with asyncio.timeout(30):
+                while not (address := _address(Path(folder) / "DevToolsActivePort")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            port, path = address
             async with (
                 aiohttp.ClientSession() as http,
                 http.ws_connect(f"http://127.0.0.1:{port}{path}", max_msg_size=0) as socket,
@@ -188,11 +191,6 @@ async def started(chromium: str) -> AsyncIterator[Browser]:
                     await process.wait()
 
 
-async def _address(file: Path) -> tuple[str, str]:
-    """Where the browser listens, as soon as it has written that down."""
-    async with asyncio.timeout(30):
-        while True:
-            lines = file.read_text("utf-8").split() if file.exists() else []
-            if len(lines) == 2:
-                return lines[0], lines[1]
-            await asyncio.sleep(0.02)
+def _address(file: Path) -> list[str]:
+    """Port and path of the browser's socket; nothing until it has written them down."""
+    return file.read_text("utf-8").split() if file.exists() else []

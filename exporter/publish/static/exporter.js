@@ -1,5 +1,6 @@
 // What the exporter itself is doing, in words. In: its last state, the exporter's time. Out: text in the page.
 
+import { children, element, nest, write } from "./dom.js";
 import * as format from "./format.js";
 
 const DATASETS = {
@@ -8,7 +9,6 @@ const DATASETS = {
   history: "Closed buckets",
   observations: "Waiting contacts and agents",
 };
-const element = (id) => document.getElementById(id);
 
 /** One line that tells the age of the data, the next poll and the calls; then everything. */
 export function tellExporter(state, now) {
@@ -23,14 +23,17 @@ export function tellExporter(state, now) {
   write(element("exporter-brief"), brief.filter(Boolean).join(" · "));
   element("exporter").hidden = false;
   if (!element("exporter").open) return;
-  element("datasets").replaceChildren(...datasets.map((each) => datasetRow(each, now)));
-  element("facts").replaceChildren(...facts(state, now).flatMap(([what, text]) => [cell("dt", what), cell("dd", text)]));
+  const rows = children(element("datasets"), datasets.length, () => nest("tr", "th", "td", "td", "td"));
+  rows.forEach((row, place) => fillDataset(row, datasets[place], now));
+  const told = facts(state, now);
+  const lines = children(element("facts"), told.length, () => nest("div", "dt", "dd"));
+  lines.forEach((line, place) => [...line.children].forEach((each, part) => write(each, told[place][part])));
 }
 
-/** What has failed, a sentence each; empty while all is well. */
-export function failures(datasets) {
+/** What has failed, a sentence each, unless it is `told` already; empty while all is well. */
+export function failures(datasets, told) {
   return datasets
-    .filter((each) => each.up === false)
+    .filter((each) => each.up === false && !(each.message && told.includes(each.message)))
     .map((each) => `${DATASETS[each.name] ?? each.name}: ${each.message ?? "failed"}.`);
 }
 
@@ -48,18 +51,17 @@ function calls({ calls: { lastMinute, allowed } }) {
   return allowed ? `${lastMinute} of ${allowed} calls in the last minute` : `${lastMinute} calls in the last minute`;
 }
 
-function datasetRow({ name, up, stale, fetched, until, message }, now) {
-  const row = document.createElement("tr");
+function fillDataset(row, { name, up, stale, fetched, until, message }, now) {
   const standing = up === false ? `failing: ${message ?? "no reason given"}` : up === null ? "not fetched yet" : "good";
-  const title = cell("th", DATASETS[name] ?? name);
-  title.scope = "row";
-  row.append(
-    title,
-    cell("td", stale ? `withdrawn as stale; ${standing}` : standing, up === false || stale ? "bad" : ""),
-    cell("td", until ? format.time(until, now) : "–"),
-    cell("td", fetched ? `${format.duration(now - fetched)} ago` : "never"),
-  );
-  return row;
+  const texts = [
+    DATASETS[name] ?? name,
+    stale ? `withdrawn as stale; ${standing}` : standing,
+    until ? format.time(until, now) : "–",
+    fetched ? `${format.duration(now - fetched)} ago` : "never",
+  ];
+  row.cells[0].scope = "row";
+  row.cells[1].className = up === false || stale ? "bad" : "";
+  texts.forEach((text, place) => write(row.cells[place], text));
 }
 
 function facts({ activity, historyBuckets }, now) {
@@ -74,15 +76,4 @@ function facts({ activity, historyBuckets }, now) {
   if (service) told.push(["Genesys Cloud’s own limit", `${service.remaining} of ${service.allowed} calls left`]);
   if (historyBuckets !== null) told.push(["History", `${format.count(historyBuckets)} closed buckets`]);
   return told;
-}
-
-function cell(kind, text, className = "") {
-  const made = document.createElement(kind);
-  made.textContent = text;
-  made.className = className;
-  return made;
-}
-
-function write(target, text) {
-  if (target.textContent !== text) target.textContent = text;
 }

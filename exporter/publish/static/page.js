@@ -2,17 +2,18 @@
 // of the page draw it. Names of queues are hostile input: they only ever become text (`textContent`), never markup.
 
 import { Connection } from "./connection.js";
+import { element, write } from "./dom.js";
 import { failures, tellExporter } from "./exporter.js";
+import { drawFindings, tellFindings } from "./findings.js";
 import * as format from "./format.js";
 import { Model } from "./model.js";
-import { draw } from "./sparkline.js";
 import { standing } from "./standing.js";
 import { QueueTable } from "./table.js";
 import { Tools } from "./tools.js";
 import { tellTotals } from "./totals.js";
 import { Trends } from "./trends.js";
 
-const element = (id) => document.getElementById(id);
+const TITLE = "Genesys Cloud queues";
 const SETTLED_MILLISECONDS = 900; // a filter is announced when nobody has typed for this long
 
 const model = new Model();
@@ -68,9 +69,10 @@ async function load() {
         model.takeQueues(queues);
         tools.offerMedia(model.mediaTypes);
       }
+      const before = model.numbers?.tag;
       model.takeNumbers(numbers);
       show();
-      if (numbers.tag !== state.tag) connection.ask();
+      if (numbers.tag !== state.tag && numbers.tag !== before) connection.ask(); // a newer one came meanwhile
       break;
     }
   } catch {
@@ -89,7 +91,9 @@ async function fetched(path) {
 function show() {
   if (state.tag === model.numbers.tag) behindSince = 0;
   trends.follow(state.history);
-  tellNow();
+  tellFindings(model, now());
+  drawFindings(trends);
+  announceTroubles(model.numbers.findings);
   choose(tools.choice, false);
   tell();
 }
@@ -107,7 +111,7 @@ function choose(choice, chosen = true) {
   if (chosen) table.toTop();
   tellTotals(model, rows);
   const text = `${format.count(rows.length)} of ${format.count(model.rows)}`;
-  element("count").textContent = text;
+  write(element("count"), text);
   element("nothing").hidden = rows.length > 0;
   if (!chosen) return;
   clearTimeout(announceTimer);
@@ -116,47 +120,9 @@ function choose(choice, chosen = true) {
 
 function drawTrends() {
   const head = `Last ${trends.span}`;
-  if (trends.span && element("trend-head").textContent !== head) element("trend-head").textContent = head;
+  if (trends.span) write(element("trend-head"), head);
   table.refresh();
-  drawFindings();
-}
-
-/** The sentences above the list. */
-function tellNow() {
-  const { headline, findings, window, status, threshold } = model.numbers;
-  element("headline").textContent = status === "success" ? headline : "No current data";
-  const span = window && status === "success";
-  element("when").textContent = span
-    ? `In the ${format.span(window[1] - window[0])} to ${format.time(window[1], now())}`
-    : "";
-  element("threshold").textContent = threshold ?? "the threshold";
-  element("findings").replaceChildren(
-    ...findings.map((found) => {
-      const item = element("finding").content.firstElementChild.cloneNode(true);
-      item.dataset.row = found.row ?? "";
-      for (const place of item.querySelectorAll("[data-to]")) {
-        const to = place.dataset.to;
-        if (to === "media") place.textContent = found.media ? `(${found.media})` : "";
-        else if (to !== "trend") place.textContent = found[to];
-      }
-      return item;
-    }),
-  );
-  drawFindings();
-  const further = model.grade.filter((grade) => grade === 2).length - findings.filter((each) => each.row !== null).length;
-  element("further").hidden = further <= 0;
-  element("further").textContent = further > 0 ? `and ${further} more, first in the list` : "";
-  document.title = `${headline} · Genesys Cloud queues`;
-  announceTroubles(findings);
-}
-
-function drawFindings() {
-  for (const item of element("findings").children) {
-    const chart = item.dataset.row ? trends.of(Number(item.dataset.row)) : null;
-    const svg = item.querySelector("svg");
-    if (chart) draw(svg, chart, 260, 48);
-    else svg.replaceChildren();
-  }
+  drawFindings(trends);
 }
 
 /** Every second: how old everything is, and whether it may be trusted. */
@@ -164,18 +130,17 @@ function tell() {
   const shown = model.numbers;
   const behind = behindSince ? performance.now() - behindSince : 0;
   const { kind, brief, alarm } = standing({ state, silence, shown, behind, now: now() });
-  const texts = [alarm, state && !silence ? failures(state.datasets).join(" ") : "", outdated()];
+  const texts = [alarm, ...(state && !silence ? failures(state.datasets, alarm) : []), outdated()].filter(Boolean);
   const root = document.documentElement;
   if (root.dataset.standing !== kind && root.dataset.standing !== "starting") {
     announce(kind === "live" ? "Up to date again" : alarm || brief);
   }
   root.dataset.standing = kind;
   write(element("standing-text"), brief);
-  write(element("alarm"), texts.filter(Boolean).filter((text, place, all) => all.indexOf(text) === place).join(" "));
-  element("alarm").hidden = !texts.some(Boolean);
+  write(element("alarm"), texts.join(" "));
+  element("alarm").hidden = !texts.length;
   if (state) tellExporter(state, now());
-  if (kind !== "live" && shown) document.title = `Not current · Genesys Cloud queues`;
-  else if (shown) document.title = `${shown.headline} · Genesys Cloud queues`;
+  if (shown) write(document.querySelector("title"), `${kind === "live" ? shown.headline : "Not current"} · ${TITLE}`);
 }
 
 /** The exporter behind an open page may have become another version. */
@@ -194,8 +159,4 @@ function announceTroubles(findings) {
 
 function announce(text) {
   element("announcer").textContent = text;
-}
-
-function write(target, text) {
-  if (target.textContent !== text) target.textContent = text;
 }

@@ -2,8 +2,9 @@
 // rows scroll like fifty. In: the model and the rows to show, in order. Out: rows in the document, `aria-rowindex`
 // telling where they stand. A row keeps its element while it stays on the screen, so that nobody loses their place.
 
-import { draw } from "./sparkline.js";
+import { write } from "./dom.js";
 import * as format from "./format.js";
+import { draw } from "./sparkline.js";
 
 const BEYOND_SCREEN = 8;
 const NARROW = window.matchMedia("(max-width: 56rem)"); // where page.css makes cards of the rows
@@ -153,11 +154,6 @@ function spacer() {
   row.append(document.createElement("td"));
   row.firstChild.colSpan = 8;
   return row;
-}
-
-/** Text, touched only where it changes. */
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 /** Makes these the children, moving as few of them as that takes. */

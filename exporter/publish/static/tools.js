@@ -1,9 +1,9 @@
 // Filter and order of the list. In: what people type, tick and press. Out: `onChange(choice)`; the same choice in the
 // address, so that a link or a reload brings it back, and in the links to /export.csv and /dashboard.
 
+import { element } from "./dom.js";
 import { SORTS } from "./model.js";
 
-const element = (id) => document.getElementById(id);
 const FIELDS = ["filter", "media", "sort"];
 
 export class Tools {

@@ -29,8 +29,8 @@ from tests.analysis.building import (
 
 Buckets = dict[int, dict[SeriesKey, Cell]]
 
-#: A machine under load must not fail a property; sixty examples find what a thousand do.
-quickly = settings(deadline=None, max_examples=60)
+#: A machine under load must not fail a property; forty examples find what a thousand do.
+quickly = settings(deadline=None, max_examples=40)
 
 
 def baseline_cells(history: History, first: int, end: int) -> dict[int, dict[SeriesKey, tuple[int, ...]]]:

@@ -16,7 +16,18 @@ from exporter.analysis.history import History
 from exporter.analysis.scoring import Method, Model, ScoreOptions
 from exporter.analysis.scoring.zscore import ZScore
 from exporter.analysis.walking import Walked
-from exporter.models import ABANDONMENT, SLA_BREACH, DatasetState, Directory, Queue, SeriesKey, Snapshot, Window
+from exporter.models import (
+    ABANDONMENT,
+    OFFERED,
+    SLA_BREACH,
+    DatasetState,
+    Directory,
+    Queue,
+    ScoreColumns,
+    SeriesKey,
+    Snapshot,
+    Window,
+)
 from tests.analysis.building import A, B, C, at, batch, cell, observation_table, open_history, start_of, window_table
 
 CHAT = SeriesKey("a", "chat")
@@ -286,6 +297,46 @@ def test_the_org_is_summed_by_media_type() -> None:
     snapshot = Desk().snapshot(at(1), window=table)
     assert dict(zip(snapshot.org_media, snapshot.org_offered.tolist(), strict=True)) == {"chat": 4, "voice": 3}
     assert snapshot.org_scores is None  # the classic method has no score for volume
+
+
+class Volume:
+    """A method that scores volume: z is the distance from the mean of the baseline, in contacts."""
+
+    name, default_threshold, threshold, metrics = "volume", 3.0, 3.0, (OFFERED,)
+
+    def __init__(self, mean: np.ndarray | None = None) -> None:
+        self.mean = mean
+
+    def fit(self, baseline: Baseline, options: ScoreOptions) -> Model:
+        return Volume(baseline.counts["offered"].mean(axis=0))
+
+    def score(self, metric: str, n: np.ndarray, x: np.ndarray, middle: datetime, series: np.ndarray) -> ScoreColumns:
+        assert self.mean is not None
+        mean = np.where(series >= 0, np.append(self.mean, 0)[series], np.nan)
+        return ScoreColumns(x, x - mean, (abs(x - mean) > 3).astype(float), mean, mean * 0, mean)
+
+
+def test_a_method_that_scores_volume_scores_the_org_and_queues_that_fell_silent() -> None:
+    history = open_history(None, now=at(0))
+    history.merge(batch({start_of(i): {A: cell(4 + i % 2), B: cell(6), C: cell(1)} for i in range(40)}))
+    analyst = Analyst(history, Volume(), ScoreOptions(), contract="aggregates", bucket="PT15M", max_series=9999)
+    snapshot = analyst.snapshot(
+        now=at(41),
+        directory=directory("a", "b", "c"),
+        window=window_table(window_at(40), {A: {"offered": 5}, SeriesKey("d", "email"): {"offered": 2}}),
+        observations=None,
+        datasets={},
+    )
+    assert snapshot.scores is not None
+    z = dict(zip(snapshot.rows.keys, snapshot.scores.metrics[OFFERED].z.tolist(), strict=True))
+    assert (z[A], z[B], z[C]) == (0.5, -6, -1)
+    assert snapshot.org_scores is not None
+    org = snapshot.org_scores.metrics[OFFERED]
+    assert snapshot.org_media == ("chat", "email", "voice")
+    np.testing.assert_array_equal(org.value, [0, 2, 5])
+    np.testing.assert_array_equal(org.mean, [1, np.nan, 10.5])
+    np.testing.assert_array_equal(org.anomaly, [0, 0, 1])
+    np.testing.assert_array_equal(org.samples, [1, 0, 10.5])
 
 
 def test_above_the_ceiling_the_busiest_rows_stay_and_what_is_left_out_is_counted() -> None:

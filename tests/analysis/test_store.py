@@ -22,7 +22,7 @@ from exporter.errors import HistoryError
 
 ONE = pack({"offered": np.array([1, 2, 300])})
 TWO = pack({"offered": np.array([4])})
-quickly = settings(deadline=None, max_examples=60)
+quickly = settings(deadline=None, max_examples=40)
 SERIES = [SeriesRow(0, "a", "voice", "Alpha"), SeriesRow(1, "b", "", "")]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.models import ABANDONMENT, SLA_BREACH, HistoryBucket, Rows, Scores, SeriesKey, Snapshot
@@ -136,6 +136,7 @@ def test_negative_numbers_stay_numbers() -> None:
 names = st.text(st.characters(exclude_categories=["Cs"])) | st.text(st.sampled_from("=+-@\t\r\n\",;%bs'"))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(names, names, names), min_size=1, max_size=5))
 def test_hostile_names_come_back_defused_and_otherwise_as_they_were(rows: list[tuple[str, str, str]]) -> None:
     named = Rows(tuple(SeriesKey(queue, media) for queue, _, media in rows), tuple(name for _, name, _ in rows))

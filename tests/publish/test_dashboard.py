@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -211,6 +211,7 @@ def test_json_and_metrics_tell_the_same_values() -> None:
         assert row["isAnomaly"] == bool(told["genesys_queue_anomaly", *where])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(st.text(), st.text(), st.text()), min_size=1, max_size=4))
 def test_hostile_names_come_back_as_they_were(rows: list[tuple[str, str, str]]) -> None:
     keys = tuple(SeriesKey(queue, media) for queue, _, media in rows)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
@@ -154,6 +154,7 @@ names = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(names, names, names), min_size=1, max_size=5, unique_by=lambda row: (row[0], row[2])))
 def test_hostile_names_come_back_from_both_parsers_as_they_were(rows: list[tuple[str, str, str]]) -> None:
     keys = tuple(SeriesKey(queue, media) for queue, _, media in rows)

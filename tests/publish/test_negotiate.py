@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.publish.negotiate import wants_gzip, wants_openmetrics
@@ -93,6 +93,7 @@ def test_accept_encoding(accept_encoding: str, gzip: bool) -> None:
     assert wants_gzip(accept_encoding) is gzip
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(st.sampled_from('abz*/;,=q.01"\\ \t-+e')))
 def test_no_header_is_too_odd(header: str) -> None:
     assert wants_openmetrics(header) in (True, False)

@@ -155,6 +155,7 @@ class Analyst:
         candidates = set(self._names.listed(active))
         if window is not None:
             candidates.update(speaking(window.keys, (window.columns[name] for name in _EVENTS)))
+            candidates.update(set(window.keys).intersection(active))  # idle, and named all the same: it is there
         if observations is not None:
             candidates.update(speaking(observations.keys, observations.columns.values()))
         return self._order.update(candidates, self._names)

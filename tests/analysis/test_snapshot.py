@@ -104,6 +104,15 @@ def test_an_idle_queue_of_the_directory_has_zero_counts_and_no_ratio() -> None:
     assert value(snapshot, "service_level_target_ratio", A) == 0.8
 
 
+def test_without_a_directory_an_idle_queue_stays_while_the_answer_names_it() -> None:
+    desk = Desk(contract="summary")
+    desk.history.merge(batch({start_of(0): {A: cell(4), B: cell(1)}}))
+    idle = dict.fromkeys(("offered", "abandoned", "sla_breached", "sla_contacts"), 0.0)
+    snapshot = desk.snapshot(at(2), window=window_table(window_at(1), {A: idle, C: idle}))
+    assert snapshot.rows.keys == (A,)
+    assert value(snapshot, "offered", A) == 0
+
+
 def test_the_summary_contract_shows_no_count_that_it_does_not_tell() -> None:
     table = window_table(window_at(0), {A: {"offered": 1, "answered": np.nan, "flow_out": np.nan}})
     desk = Desk(contract="summary")

@@ -3,8 +3,8 @@
 At most `per_minute` calls reach the service in any minute (a sliding window, not an average: the service counts
 calls per token and minute). When a call arrives is not known, only that it does between its departure and its answer:
 it holds its place from the one until a minute after the other, so that a slow network cannot crowd calls together. A
-`Retry-After` closes the gate for everyone until it has passed. Background work, the back-fill, leaves a share of the
-minute free for the polls.
+`Retry-After` closes the gate for everyone until it has passed. Background work, the back-fill, never takes a share of
+the minute that is the polls'.
 """
 
 from __future__ import annotations
@@ -21,6 +21,29 @@ from exporter.models import ApiHook, ApiThrottled
 PERIOD_SECONDS = 61.0
 
 
+class _Places:
+    """The places of the last minute that calls hold."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.ended: deque[float] = deque()
+
+    def end(self, now: float) -> None:
+        """A call's answer has come."""
+        self.under_way -= 1
+        self.ended.append(now)
+
+    def taken_seconds(self, ceiling: int, now: float) -> float:
+        """How long `ceiling` places are taken, at the least: those of calls under way for a whole period more."""
+        while self.ended and self.ended[0] <= now - PERIOD_SECONDS:
+            self.ended.popleft()
+        surplus = self.under_way + len(self.ended) - ceiling
+        if surplus < 0:
+            return 0.0
+        frees = self.ended[surplus] if surplus < len(self.ended) else now
+        return frees + PERIOD_SECONDS - now
+
+
 class PacingGate:
     """Counts calls; `passage` is entered when one more may leave."""
 
@@ -30,8 +53,8 @@ class PacingGate:
         self.reserved = 0
         self._clock = clock
         self._hook = hook
-        self._under_way = 0
-        self._ended: deque[float] = deque()
+        self._all = _Places()
+        self._background = _Places()
         self._closed_until = float("-inf")
 
     def close_for(self, seconds: float) -> None:
@@ -45,12 +68,14 @@ class PacingGate:
         Raises RateLimited when no place comes free before `deadline` (monotonic seconds).
         """
         await self._wait(deadline, background=background)
-        self._under_way += 1
+        held = (self._all, self._background) if background else (self._all,)
+        for places in held:
+            places.under_way += 1
         try:
             yield
         finally:
-            self._under_way -= 1
-            self._ended.append(self._clock.monotonic())
+            for places in held:
+                places.end(self._clock.monotonic())
 
     async def _wait(self, deadline: float, *, background: bool) -> None:
         waited = 0.0
@@ -66,18 +91,13 @@ class PacingGate:
 
     def _wait_seconds(self, *, background: bool) -> float:
         now = self._clock.monotonic()
-        while self._ended and self._ended[0] <= now - PERIOD_SECONDS:
-            self._ended.popleft()
-        ceiling = max(1, self.per_minute - self.reserved) if background else self.per_minute
-        return max(self._closed_until - now, self._crowded_seconds(ceiling, now), 0.0)
-
-    def _crowded_seconds(self, ceiling: int, now: float) -> float:
-        """How long all places are taken, at the least: those of calls under way for a whole period more."""
-        surplus = self._under_way + len(self._ended) - ceiling
-        if surplus < 0:
-            return 0.0
-        frees = self._ended[surplus] if surplus < len(self._ended) else now
-        return frees + PERIOD_SECONDS - now
+        share = max(1, self.per_minute - self.reserved)
+        return max(
+            0.0,
+            self._closed_until - now,
+            self._all.taken_seconds(self.per_minute, now),
+            self._background.taken_seconds(share, now) if background else 0.0,
+        )
 
     def _excuse(self, wait: float) -> str:
         if self._closed_until > self._clock.monotonic():

@@ -103,6 +103,14 @@ async def test_background_work_leaves_the_reserve_to_the_polls(gate: PacingGate,
     assert clock.monotonic() == 0
 
 
+async def test_polls_that_use_their_reserve_leave_background_work_its_share(gate: PacingGate, clock: FakeClock) -> None:
+    gate.reserved = 2
+    await pass_through(gate)
+    await pass_through(gate)
+    await pass_through(gate, background=True)
+    assert clock.monotonic() == 0
+
+
 async def test_a_reserve_as_large_as_the_ceiling_does_not_stop_background_work(gate: PacingGate) -> None:
     gate.reserved = 50
     await pass_through(gate, background=True)
@@ -169,7 +177,7 @@ async def test_the_gate_forgets_calls_of_the_past(gate: PacingGate, clock: FakeC
     for _ in range(1000):
         await pass_through(gate)
         clock.advance(PERIOD_SECONDS)
-    assert len(gate._ended) <= 3
+    assert len(gate._all.ended) <= 3
 
 
 async def test_callers_that_come_together_leave_one_after_the_other(gate: PacingGate, clock: FakeClock) -> None:

@@ -2,7 +2,8 @@
 
     baseline (closed buckets) ──fit──▶ model ──score(window)──▶ ScoreColumns
 
-`base` holds what every method shares; `zscore` is the classic score. `METHODS` is the list of methods by the name
+`base` holds what every method shares; `seasonal` is the default (`calendar`, `rates`, `volume` and `tails` are its
+parts), `robust` and `zscore` stand beside it. `METHODS` is the list of methods by the name
 that EXPORTER_SCORE_METHOD takes. Pure functions over columns: no clock, no input or output. docs/scoring.md derives
 the methods.
 """
@@ -22,10 +23,12 @@ from exporter.analysis.scoring.base import (
     buckets_between,
     score_all,
 )
+from exporter.analysis.scoring.robust import Robust
+from exporter.analysis.scoring.seasonal import Seasonal
 from exporter.analysis.scoring.zscore import ZScore
 
 #: Every method by its name.
-METHODS: Mapping[str, Method] = MappingProxyType({each.name: each for each in (ZScore(),)})
+METHODS: Mapping[str, Method] = MappingProxyType({each.name: each for each in (Seasonal(), Robust(), ZScore())})
 
 
 def method(name: str) -> Method:

@@ -140,3 +140,19 @@ def exceeds(z: FloatColumn, threshold: float, direction: Direction = "both") -> 
     """1.0 where z lies beyond the threshold on a side that counts, 0.0 where not, NaN where there is no z."""
     side = {"high": z, "low": -z, "both": np.abs(z)}[direction]
     return np.where(np.isnan(z), np.nan, (side > threshold).astype(np.float64))
+
+
+def flag(
+    z: FloatColumn, difference: FloatColumn, x: FloatColumn, metric: str, threshold: float, options: ScoreOptions
+) -> FloatColumn:
+    """`exceeds` on the metric's side, unless the difference from the mean is too small to matter in practice.
+
+    `difference` is in the metric's unit. A high rate needs `min_events` events and `min_difference`, a low one the
+    difference; a volume, high or low, needs a difference of `min_events` contacts.
+    """
+    least = options.min_events if metric == OFFERED else options.min_difference
+    matters = np.abs(difference) >= least
+    if metric != OFFERED:
+        matters &= (difference < 0) | (x >= options.min_events)
+    raised = exceeds(z, threshold, options.directions.get(metric, "both"))
+    return np.where(raised == 1, matters.astype(np.float64), raised)

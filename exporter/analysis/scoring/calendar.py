@@ -1,0 +1,140 @@
+"""Local time of buckets: which slot of which day each one belongs to.
+
+Comes in: bucket starts in epoch seconds and an IANA time zone. Goes out: a grid of whole local days by slots of one
+bucket's length. Queues follow the clock on the wall: in UTC, a change to or from summer time would shift every season
+by an hour. A slot that such a change repeats holds two buckets, one that it skips holds none; a bucket belongs where
+its middle lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.analysis.baseline import Baseline
+from exporter.models import IntColumn
+
+DAY_SECONDS, DAYS_OF_WEEK = 86_400, 7
+#: Half the width of "the same time of day": one queue's season is smooth, its counts are not.
+KERNEL_SECONDS = 90 * 60
+#: What a bucket of last week still counts beside one of today: an old habit fades within a month or two.
+DECAY_PER_WEEK = 0.75
+#: The newest hours teach nothing: an incident that lasts must not become normal.
+LEFT_OUT_SECONDS = 6 * 3600
+#: A short history leaves out no more than this share of itself.
+LEFT_OUT_SHARE = 0.25
+#: The zones in use change their clocks on quarter hours.
+_CLOCK_STEP_SECONDS = 900
+
+#: Of float32 in tables and of either width in passing: seven digits are more than counts tell.
+Grid = NDArray[np.floating[Any]]
+
+
+@lru_cache(maxsize=200_000)
+def utc_offset(seconds: int, timezone: str) -> int:
+    """Seconds that local time is ahead of UTC at `seconds` since the epoch."""
+    offset = datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(timezone)).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
+
+
+def local_slots(middles: IntColumn, bucket_seconds: int, timezone: str) -> IntColumn:
+    """Number of the local slot that each moment lies in, counted from a local midnight."""
+    marks = middles // _CLOCK_STEP_SECONDS * _CLOCK_STEP_SECONDS
+    offsets = np.array([utc_offset(mark, timezone) for mark in marks.tolist()], np.int64)
+    return (middles + offsets) // bucket_seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calendar:
+    """The grid of one baseline: `days` local days from `first_day`, each of `slots` slots.
+
+    `rows` are the baseline's rows that teach, `cells` the flat place of each in the grid; `exposure` counts the
+    buckets of each cell, `weight` is what a bucket there counts, both of shape (days, slots).
+    """
+
+    timezone: str
+    bucket_seconds: int
+    slots: int
+    first_day: int
+    days: int
+    rows: slice
+    cells: IntColumn
+    repeated: bool
+    exposure: Grid
+    weight: Grid
+    next_slot: int  # the local slot after the baseline
+    kernel: Grid  # weights of the slots around each slot, (slots, slots)
+
+    @classmethod
+    def of(cls, baseline: Baseline, timezone: str) -> Calendar:
+        """The calendar of a baseline with at least one bucket."""
+        step, starts = baseline.bucket_seconds, baseline.starts
+        end = int(starts[-1]) + step
+        left_out = min(LEFT_OUT_SECONDS, LEFT_OUT_SHARE * (end - int(starts[0])))
+        taught = max(1, int(np.searchsorted(starts, end - left_out)))
+        slots = max(1, DAY_SECONDS // step)
+        places = local_slots(np.append(starts[:taught], end) + step // 2, step, timezone)
+        first_day, last_day = int(places[:-1].min()) // slots, int(places[:-1].max()) // slots
+        days = last_day - first_day + 1
+        cells = places[:-1] - first_day * slots
+        exposure = np.bincount(cells, minlength=days * slots).astype(np.float32).reshape(days, slots)
+        age_weeks = (int(places[-1]) - first_day * slots - np.arange(days * slots)) / (slots * DAYS_OF_WEEK)
+        weight = (DECAY_PER_WEEK**age_weeks).astype(np.float32).reshape(days, slots)
+        return cls(
+            timezone=timezone,
+            bucket_seconds=step,
+            slots=slots,
+            first_day=first_day,
+            days=days,
+            rows=slice(0, taught),
+            cells=cells,
+            repeated=bool(exposure.max() > 1),
+            exposure=exposure,
+            weight=weight,
+            next_slot=int(places[-1]),
+            kernel=time_of_day_kernel(slots, step),
+        )
+
+    def grid(self, counts: NDArray[np.unsignedinteger]) -> Grid:
+        """Counts of some series (rows of the baseline, series) laid on the grid: (days, slots, series)."""
+        taught = counts[self.rows]
+        laid = np.zeros((self.days * self.slots, taught.shape[1]), np.float32)
+        if self.repeated:
+            np.add.at(laid, self.cells, taught)
+        else:
+            laid[self.cells] = taught
+        return laid.reshape(self.days, self.slots, -1)
+
+    def ahead(self) -> tuple[int, int]:
+        """The two local days that the next 24 hours lie on."""
+        day = self.next_slot // self.slots
+        return day, day + 1
+
+    def same_weekday(self, day: int) -> NDArray[np.bool_]:
+        """Which days of the grid are the same day of the week as `day`."""
+        same: NDArray[np.bool_] = (self.first_day + np.arange(self.days) - day) % DAYS_OF_WEEK == 0
+        return same
+
+    def next_day(self, tables: Grid) -> Grid:
+        """Of tables for the two days `ahead`, (2, slots, series), the 24 hours that follow the baseline."""
+        first = self.next_slot % self.slots
+        return np.concatenate((tables[0, first:], tables[1, :first]))
+
+    def row_ahead(self, middle: datetime) -> int:
+        """Where a table from `next_day` holds `middle`; at other times, where it holds the same time of day."""
+        slot = int(local_slots(np.array([int(middle.timestamp())]), self.bucket_seconds, self.timezone)[0])
+        return (slot - self.next_slot) % self.slots
+
+
+def time_of_day_kernel(slots: int, bucket_seconds: int) -> Grid:
+    """Weights of neighbouring times of day: a triangle that ends 90 minutes away, closed over midnight."""
+    apart = np.abs(np.arange(slots)[:, None] - np.arange(slots)[None, :])
+    seconds = np.minimum(apart, slots - apart) * bucket_seconds
+    weights: Grid = np.maximum(0, 1 - seconds / KERNEL_SECONDS).astype(np.float32)
+    return weights

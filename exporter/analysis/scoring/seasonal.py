@@ -1,0 +1,207 @@
+"""`seasonal`: how far a count lies in the tail of what its queue usually does at this time, at this volume.
+
+Comes in: the baseline. Goes out: for abandonment and SLA breach the tail of a beta-binomial around the rate of the
+slot, for volume the tail of a negative binomial around the contacts of the slot, both as z, so that |z| means the same
+at every queue, hour and volume. All that is heavy happens in `fit`; a score is a gather and a tail. docs/scoring.md
+derives it, bench/scoring measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.analysis.baseline import Baseline
+from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, flag, ratio
+from exporter.analysis.scoring.calendar import Calendar, Grid
+from exporter.analysis.scoring.rates import RateTables, fit_rates
+from exporter.analysis.scoring.tails import betabinomial_z, negative_binomial_z
+from exporter.analysis.scoring.volume import VolumeTables, fit_volume
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, ScoreColumns
+
+#: Cells (slots × series) fitted at once: a dozen temporaries of 4 bytes each then fit into the processor's cache.
+CHUNK_CELLS = 50_000
+#: More series at once would make the matrix product start threads of its own, which wait for each other.
+MAX_CHUNK_SERIES = 64
+RHO_LIMIT = 0.95
+
+
+class Table(Protocol):
+    """The tables of one metric for all series."""
+
+    def score(
+        self, n: FloatColumn, x: FloatColumn, row: int, series: NDArray[np.integer], rules: Rules
+    ) -> ScoreColumns:
+        """Scores `x` events of `n` contacts of rows that have history, at a row of the slots ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What raises a flag, and from how many buckets on there is a score."""
+
+    metric: str
+    threshold: float
+    options: ScoreOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonalModel:
+    """Tables of each metric; None where the baseline is empty."""
+
+    threshold: float
+    options: ScoreOptions
+    calendar: Calendar | None
+    tables: Mapping[str, Table]
+    metrics: tuple[str, ...]
+    name: str = "seasonal"
+
+    def score(
+        self, metric: str, n: FloatColumn, x: FloatColumn, middle: datetime, series: NDArray[np.integer]
+    ) -> ScoreColumns:
+        """See `base.Model`. More events than contacts count as all of them: they were offered in an earlier bucket."""
+        known = series >= 0
+        if self.calendar is None or not known.any():
+            return _unknown(metric, n, x)
+        rules = Rules(metric, self.threshold, self.options)
+        row = self.calendar.row_ahead(middle)
+        if known.all():
+            return self.tables[metric].score(n, x, row, series, rules)
+        return _spread(
+            _unknown(metric, n, x), known, self.tables[metric].score(n[known], x[known], row, series[known], rules)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seasonal:
+    """`EXPORTER_SCORE_METHOD=seasonal`, the default."""
+
+    name: ClassVar[str] = "seasonal"
+    default_threshold: ClassVar[float] = 3.0
+    metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH, OFFERED)
+
+    def fit(self, baseline: Baseline, options: ScoreOptions) -> SeasonalModel:
+        """Tables for all series, a few at a time, so that memory does not grow with the baseline's length."""
+        threshold = self.default_threshold if options.threshold is None else options.threshold
+        if not len(baseline.starts) or not baseline.series:
+            return SeasonalModel(threshold, options, None, {}, self.metrics)
+        calendar = Calendar.of(baseline, options.timezone)
+        tables = _fit_tables(calendar, baseline)
+        return SeasonalModel(threshold, options, calendar, tables, self.metrics)
+
+
+def _fit_tables(calendar: Calendar, baseline: Baseline) -> dict[str, Table]:
+    rates: dict[str, list[RateTables]] = {ABANDONMENT: [], SLA_BREACH: []}
+    volumes = []
+    for columns in _chunks(calendar, baseline):
+        grids = {name: calendar.grid(counts[:, columns]) for name, counts in baseline.counts.items()}
+        for metric, parts in rates.items():
+            contacts, events = METRIC_COUNTS[metric]
+            parts.append(fit_rates(calendar, grids[contacts], grids[events]))
+        volumes.append(fit_volume(calendar, grids["offered"]))
+    return {metric: RateTable(RateTables.joined(parts)) for metric, parts in rates.items()} | {
+        OFFERED: VolumeTable(VolumeTables.joined(volumes))
+    }
+
+
+def _chunks(calendar: Calendar, baseline: Baseline) -> Iterator[slice]:
+    width = min(MAX_CHUNK_SERIES, max(1, CHUNK_CELLS // (calendar.days * calendar.slots)))
+    for first in range(0, baseline.series, width):
+        yield slice(first, first + width)
+
+
+@dataclass(frozen=True, slots=True)
+class RateTable:
+    """Scores rates by a `RateTables`."""
+
+    tables: RateTables
+
+    def score(
+        self, n: FloatColumn, x: FloatColumn, row: int, series: NDArray[np.integer], rules: Rules
+    ) -> ScoreColumns:
+        """The beta-binomial tail. ρ' = ρ + 1 / (W + 1) lets the forecast's own uncertainty widen it."""
+        tables = self.tables
+        mean = tables.rate[row][series].astype(np.float64)
+        rho = np.minimum(tables.rho[series] + 1 / (tables.information[row][series] + 1.0), RHO_LIMIT)
+        enough = tables.buckets[series] >= rules.options.min_samples
+        scored = enough & (n > 0) & ~np.isnan(x)
+        z = np.full(n.shape, np.nan)
+        z[scored] = rate_z(n[scored], np.minimum(x[scored], n[scored]), mean[scored], rho[scored])
+        value = ratio(n, x)
+        stddev = np.sqrt(mean * (1 - mean) * (1 + (n - 1) * rho) / np.where(n > 0, n, np.nan))
+        raised = flag(z, value - mean, x, rules.metric, rules.threshold, rules.options)
+        return ScoreColumns(
+            value, z, raised, _where(enough, mean), _where(enough, stddev), _double(tables.samples[series])
+        )
+
+
+def rate_z(n: FloatColumn, x: FloatColumn, mean: FloatColumn, rho: FloatColumn) -> FloatColumn:
+    """Mid-p tail of the beta-binomial as z; on the short side of a skewed one, the standardised distance if it is more.
+
+    Where few events are expected, none is not surprising, and the mid-p tail puts every such bucket near 0. That
+    side raises no flag, but z would scatter by half of what it should at quiet queues.
+    """
+    z = betabinomial_z(n, x, mean, rho)
+    distance = (x - n * mean) / np.sqrt(n * mean * (1 - mean) * (1 + (n - 1) * rho))
+    short = np.where(mean < 0.5, distance < 0, distance > 0)
+    return np.where(short & (np.abs(distance) > np.abs(z)), distance, z)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeTable:
+    """Scores volumes by a `VolumeTables`."""
+
+    tables: VolumeTables
+
+    def score(
+        self, n: FloatColumn, x: FloatColumn, row: int, series: NDArray[np.integer], rules: Rules
+    ) -> ScoreColumns:
+        """The negative binomial tail; contacts are the value, `n` is not looked at."""
+        tables = self.tables
+        mean = tables.mean[row][series].astype(np.float64)
+        spread = tables.spread[series].astype(np.float64)
+        enough = tables.buckets[series] >= rules.options.min_samples
+        scored = enough & ~np.isnan(x)
+        z = np.full(x.shape, np.nan)
+        usual = tables.usual[row][series].astype(np.float64)
+        z[scored] = volume_z(x[scored], mean[scored], usual[scored], spread[scored])
+        stddev = np.sqrt(mean + spread * mean**2)
+        raised = flag(z, x - mean, x, rules.metric, rules.threshold, rules.options)
+        return ScoreColumns(x, z, raised, _where(enough, mean), _where(enough, stddev), _double(tables.buckets[series]))
+
+
+def volume_z(x: FloatColumn, mean: FloatColumn, usual: FloatColumn, spread: FloatColumn) -> FloatColumn:
+    """Tail of the negative binomial as z; between what the weekday and what the time of day let expect, 0.
+
+    One Monday that was a holiday must not make the next Monday a flood: beyond both, the milder z counts.
+    """
+    z = negative_binomial_z(x, mean, spread)
+    differ = usual != mean
+    other = z.copy()
+    other[differ] = negative_binomial_z(x[differ], usual[differ], spread[differ])
+    return np.where(z * other <= 0, 0.0, np.where(np.abs(other) < np.abs(z), other, z))
+
+
+def _where(enough: NDArray[np.bool_], column: FloatColumn) -> FloatColumn:
+    return np.where(enough, column, np.nan)
+
+
+def _double(column: Grid) -> FloatColumn:
+    return column.astype(np.float64)
+
+
+def _unknown(metric: str, n: FloatColumn, x: FloatColumn) -> ScoreColumns:
+    value = x if metric == OFFERED else ratio(n, x)
+    return ScoreColumns(value, *(np.full(value.shape, np.nan) for _ in range(5)))
+
+
+def _spread(rows: ScoreColumns, known: NDArray[np.bool_], scores: ScoreColumns) -> ScoreColumns:
+    """`scores` of the known rows, put into `rows`."""
+    rows.value[known] = scores.value
+    for name in ("z", "anomaly", "mean", "stddev", "samples"):
+        getattr(rows, name)[known] = getattr(scores, name)
+    return rows

@@ -1,0 +1,158 @@
+"""How many contacts a queue usually gets at each time, and how much that varies: the tables behind the volume score.
+
+Comes in: offered contacts of some series on a calendar's grid. Goes out: the expected contacts of a bucket for every
+slot of the next 24 hours, and the spread α: the variance of a bucket is mean + α · mean² (negative binomial).
+
+Levels are factors, each drawn to 1 by a prior in units of information: the queue's mean → the time of day → the day of
+the week as a whole → the same time on that day. The priors are weak: a queue that closes on a Friday afternoon must
+be known to be closed after one Friday.
+
+Sources: gamma-Poisson credibility (Bühlmann); moments of the negative binomial (Lawless 1987).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from exporter.analysis.scoring.calendar import Calendar, Grid
+
+#: How far levels differ: information of the prior factor 1, which is one over its variance.
+TIME_PRIOR, DAY_PRIOR, WEEKDAY_TIME_PRIOR = 0.25, 4.0, 2.0
+#: What is believed of α before anything is seen, worth this many typical buckets, and its limits.
+PRIOR_SPREAD, PRIOR_BUCKETS = 0.05, 20.0
+SPREAD_RANGE = (1e-3, 4.0)
+#: Days differ from each other as wholes: what is believed of the variance of their ratio, worth this many pairs of
+#: neighbouring days, and its limit. Half of all squares of a normal variable lie below MEDIAN_SQUARE.
+PRIOR_DAY_SPREAD, PRIOR_DAY_PAIRS, MAX_DAY_SPREAD, MEDIAN_SQUARE = 0.02, 2.0, 0.25, 0.455
+#: Counts farther from their expectation are drawn in to this many deviations before they enter a mean.
+LIMIT = 3.0
+#: Below this number of days none is left out of α.
+DAYS_TO_LEAVE_ONE = 4
+#: From this number of equal weekdays on, they are trusted: one alone may have been a holiday.
+TRUSTED_WEEKDAYS = 3
+#: Contacts expected where none were ever seen: one in some thousand buckets.
+LEAST = 5e-4
+REPEATS = 7 / 3
+ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VolumeTables:
+    """`mean` contacts of a bucket by slot of the next 24 hours, (slots, series).
+
+    `usual` is what the time of day alone lets expect, where too few such weekdays were seen to trust them (else it is
+    the mean). By series: `spread` α, and `buckets` with volume.
+    """
+
+    mean: Grid
+    usual: Grid
+    spread: Grid
+    buckets: Grid
+
+    @classmethod
+    def joined(cls, parts: Sequence[VolumeTables]) -> VolumeTables:
+        """Tables of chunks of series, side by side."""
+        return cls(*(np.concatenate([getattr(each, field.name) for each in parts], axis=-1) for field in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """Contacts seen and expected, in units of information: of each day, and around each slot of each day."""
+
+    day_seen: Grid  # (days, series)
+    day_expected: Grid
+    seen: Grid  # (days, slots, series)
+    expected: Grid
+
+    @classmethod
+    def of(cls, kernel: Grid, share: Grid, counted: Grid, exposed: Grid) -> Sums:
+        seen, expected = share * counted, share * exposed
+        return cls(seen.sum(1), expected.sum(1), kernel @ seen, kernel @ expected)
+
+    def factor(self, same: Grid) -> Grid:
+        """What the days that `same` (wanted, days) marks have beyond the time of day: (wanted, slots, series)."""
+        days, slots, _ = self.seen.shape
+        day = _factor(same @ self.day_seen, same @ self.day_expected, DAY_PRIOR)[:, None, :]
+        seen, expected = (
+            (same @ each.reshape(days, -1)).reshape(len(same), slots, -1) for each in (self.seen, self.expected)
+        )
+        return day * _factor(seen, expected * day, WEEKDAY_TIME_PRIOR)
+
+
+def fit_volume(calendar: Calendar, contacts: Grid) -> VolumeTables:
+    """The tables of a few series; the grid as `Calendar.grid` lays it."""
+    exposure, weight = calendar.exposure[:, :, None], calendar.weight[:, :, None]
+    kernel = calendar.kernel
+    others = kernel - np.diag(np.diag(kernel)) if calendar.slots > 1 else kernel
+    weekdays = np.stack([calendar.same_weekday(calendar.first_day + day) for day in range(calendar.days)])
+    alpha = np.full(contacts.shape[2], PRIOR_SPREAD, np.float32)
+    overall = np.maximum((weight * contacts).sum((0, 1)) / (weight * exposure).sum((0, 1)), LEAST)
+    counted = contacts
+    for _ in range(ROUNDS):
+        usual = _time_of_day(kernel, weight, counted, exposure, overall, alpha)
+        exposed = exposure * usual
+        sums = Sums.of(others, _share(weight, usual, alpha), counted, exposed)
+        expected = exposed * sums.factor(weekdays.astype(np.float32))
+        alpha = _spread_of(contacts, expected, weight * (exposure > 0))
+        reach = LIMIT * np.sqrt(expected * (1 + (alpha + PRIOR_DAY_SPREAD) * expected))
+        counted = np.clip(contacts, expected - reach, expected + reach)
+    usual = _time_of_day(kernel, weight, counted, exposure, overall, alpha)
+    sums = Sums.of(kernel, _share(weight, usual, alpha), counted, exposure * usual)
+    ahead = np.stack([calendar.same_weekday(day) for day in calendar.ahead()])
+    mean = usual * sums.factor(ahead.astype(np.float32))
+    trusted = (ahead.sum(1) >= TRUSTED_WEEKDAYS)[:, None, None]
+    return VolumeTables(
+        np.maximum(calendar.next_day(mean), LEAST),
+        np.maximum(calendar.next_day(np.where(trusted, mean, usual)), LEAST),
+        alpha + _day_spread(sums),
+        (contacts > 0).sum((0, 1)).astype(np.float32),
+    )
+
+
+def _factor(seen: Grid, expected: Grid, prior: float) -> Grid:
+    return (seen + prior) / (expected + prior)
+
+
+def _share(weight: Grid, mean: Grid, alpha: Grid) -> Grid:
+    """Information of one contact of a bucket with this mean: busy buckets do not count without limit."""
+    return weight / (REPEATS * (1 + alpha * mean))
+
+
+def _time_of_day(kernel: Grid, weight: Grid, counted: Grid, exposure: Grid, overall: Grid, alpha: Grid) -> Grid:
+    """Mean contacts by slot, (slots, series)."""
+    share = 1 / (REPEATS * (1 + alpha * overall))
+    seen = kernel @ (share * (weight * counted).sum(0))
+    expected = kernel @ (share * overall * (weight * exposure).sum(0))
+    return overall * _factor(seen, expected, TIME_PRIOR)
+
+
+def _day_spread(sums: Sums) -> Grid:
+    """Variance of one day's level around another's, from neighbouring days; the median passes over closed days."""
+    level = np.log(_factor(sums.day_seen, sums.day_expected, DAY_PRIOR))
+    if len(level) < 3:
+        return np.full(level.shape[1], PRIOR_DAY_SPREAD, np.float32)
+    typical = np.median(np.diff(level, axis=0) ** 2, axis=0) / MEDIAN_SQUARE
+    pairs = len(level) - 1
+    blended = (typical * pairs + PRIOR_DAY_SPREAD * PRIOR_DAY_PAIRS) / (pairs + PRIOR_DAY_PAIRS)
+    limited: Grid = np.minimum(blended, MAX_DAY_SPREAD).astype(np.float32)
+    return limited
+
+
+def _spread_of(contacts: Grid, expected: Grid, weight: Grid) -> Grid:
+    """α by weighted moments; the worst day is left out, as for rates."""
+    mean = np.maximum(expected, LEAST)
+    inflation = 1 + PRIOR_SPREAD * mean
+    share = weight * mean / (inflation * inflation)
+    scale = (share * mean).sum(1)
+    distance = contacts - mean
+    excess = (share * (distance * distance / mean - 1)).sum(1)
+    kept = np.ones(excess.shape, bool)
+    if len(excess) >= DAYS_TO_LEAVE_ONE:
+        kept[np.argmax(excess - PRIOR_SPREAD * scale, axis=0), np.arange(excess.shape[1])] = False
+    prior = PRIOR_BUCKETS * scale.sum(0) / max(1, np.count_nonzero(weight)) + 1e-6
+    estimate = ((excess * kept).sum(0) + PRIOR_SPREAD * prior) / ((scale * kept).sum(0) + prior)
+    clipped: Grid = np.clip(estimate, *SPREAD_RANGE).astype(np.float32)
+    return clipped

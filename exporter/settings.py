@@ -25,7 +25,7 @@ from exporter import settings_values as values
 from exporter.errors import SettingsError
 
 #: The method when none is named, and the deviations that each method flags from.
-DEFAULT_SCORE_METHOD = "zscore"
+DEFAULT_SCORE_METHOD = "seasonal"
 DEFAULT_THRESHOLDS = {"seasonal": 3.0, "robust": 3.0, "zscore": 2.0}
 
 MEMORY = ":memory:"

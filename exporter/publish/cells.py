@@ -20,8 +20,14 @@ NULL = b"null"
 
 def texts(column: FloatColumn) -> list[bytes]:
     """Each value as JSON writes it, without a fraction where it is whole; one that is not finite is `null`."""
-    inner = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    return inner.replace(b".0,", b",").removesuffix(b".0").split(b",") if inner else []
+    with np.errstate(invalid="ignore"):
+        whole = column.astype(np.int64)
+    if np.array_equal(whole, column):  # twice as fast as taking the fractions out of the text
+        inner = orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    else:
+        inner = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        inner = inner.replace(b".0,", b",").removesuffix(b".0")
+    return inner.split(b",") if inner else []
 
 
 def csv_rows(columns: Sequence[list[Any]]) -> list[bytes]:

@@ -36,6 +36,7 @@ from exporter.publish.families import (
     Source,
 )
 from exporter.publish.kept import KeptTexts
+from exporter.publish.sheets import SLICE_ROWS
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -95,21 +96,17 @@ class Renderer:
         for family in FAMILIES:
             if family.dataset is not None and family.dataset not in fresh:
                 continue
-            lines, count = self._lines(family, snapshot)
+            slices = [part for samples in self._samples(family, snapshot) for part in _sample_lines(family, *samples)]
+            lines = [part for part, _ in slices]
             if not lines:
                 continue
             block = _deflated(lines)
-            text.add(*_text_header(family))
-            text.add(lines, block)
-            openmetrics.add(*_openmetrics_header(family))
-            openmetrics.add(lines, block)
-            series += count if family.dataset is not None else 0
+            for member, header in ((text, _text_header(family)), (openmetrics, _openmetrics_header(family))):
+                member.add([header], _deflated_header(header))
+                member.add(lines, block)
+            if family.dataset is not None:
+                series += sum(count for _, count in slices)
         return Exposition(text.body(), openmetrics.body(), series)
-
-    def _lines(self, family: Family, snapshot: Snapshot) -> tuple[bytes, int]:
-        """The sample lines of a family and their number."""
-        parts = [_sample_lines(family, *samples) for samples in self._samples(family, snapshot)]
-        return b"".join(lines for lines, _ in parts), sum(count for _, count in parts)
 
     def _samples(self, family: Family, snapshot: Snapshot) -> Iterator[tuple[Sequence[bytes], bytes, FloatColumn]]:
         """Label text (open, without the closing brace), more label text for all of them, and the values."""
@@ -153,17 +150,19 @@ def _org_labels(snapshot: Snapshot) -> list[bytes]:
     return [_open_labels(ORG_LABELS, (media,)) for media in snapshot.org_media]
 
 
-def _sample_lines(family: Family, labels: Sequence[bytes], more: bytes, values: FloatColumn) -> tuple[bytes, int]:
-    """One line per value that is finite: a template over all of them, filled in one go."""
+def _sample_lines(
+    family: Family, labels: Sequence[bytes], more: bytes, values: FloatColumn
+) -> Iterator[tuple[bytes, int]]:
+    """One line per value that is finite, in slices with their number of lines: a template filled in one go."""
     finite = np.isfinite(values)
     if not finite.all():
         labels, values = list(compress(labels, finite.tolist())), values[finite]
-    if not len(labels):
-        return b"", 0
     name = family.name.encode()
     end = (more + b"}" if family.labels else b"") + b" %b\n"
-    template = name + (end + name).join(labels) + end
-    return template % tuple(texts(values)), len(labels)
+    for start in range(0, len(labels), SLICE_ROWS):
+        part = labels[start : start + SLICE_ROWS]
+        template = name + (end + name).join(part) + end
+        yield template % tuple(texts(values[start : start + SLICE_ROWS])), len(part)
 
 
 def label_text(name: str, value: str) -> bytes:
@@ -185,31 +184,36 @@ class _Member:
         self._crc = 0
         self._length = 0
 
-    def add(self, plain: bytes, block: bytes) -> None:
+    def add(self, plain: Sequence[bytes], block: bytes) -> None:
         self._parts.append(block)
-        self._crc = isal_zlib.crc32(plain, self._crc)
-        self._length += len(plain)
+        for part in plain:
+            self._crc = isal_zlib.crc32(part, self._crc)
+            self._length += len(part)
 
     def body(self) -> Body:
         return Body(b"".join(self._parts), self._crc, self._length)
 
 
-def _deflated(plain: bytes) -> bytes:
-    """A deflate block that ends on a byte and refers to nothing before it, so that it can stand anywhere."""
+def _deflated(plain: Sequence[bytes]) -> bytes:
+    """Deflate blocks that end on a byte and refer to nothing before them, so that they can stand anywhere."""
     compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _RAW_DEFLATE)
-    return compressor.compress(plain) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
+    return b"".join([*map(compressor.compress, plain), compressor.flush(isal_zlib.Z_FULL_FLUSH)])
 
 
 @cache
-def _text_header(family: Family) -> tuple[bytes, bytes]:
+def _deflated_header(header: bytes) -> bytes:
+    return _deflated([header])
+
+
+@cache
+def _text_header(family: Family) -> bytes:
     kind = "gauge" if family.type == "info" else family.type
     help_text = family.help.replace("\\", r"\\").replace("\n", r"\n")
-    plain = f"# HELP {family.name} {help_text}\n# TYPE {family.name} {kind}\n".encode()
-    return plain, _deflated(plain)
+    return f"# HELP {family.name} {help_text}\n# TYPE {family.name} {kind}\n".encode()
 
 
 @cache
-def _openmetrics_header(family: Family) -> tuple[bytes, bytes]:
+def _openmetrics_header(family: Family) -> bytes:
     """The queue counters are of type unknown: as a counter, `…_contacts_total` would take the gauge's family name."""
     name, kind = family.name, family.type
     if kind == "info":
@@ -217,5 +221,4 @@ def _openmetrics_header(family: Family) -> tuple[bytes, bytes]:
     elif kind == "counter":
         kind = "unknown"
     help_text = family.help.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-    plain = f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n".encode()
-    return plain, _deflated(plain)
+    return f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n".encode()

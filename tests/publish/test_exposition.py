@@ -63,7 +63,7 @@ genesys_queue_abandonment_ratio{queue_id="q1",queue_name="Sales",media_type="voi
 genesys_queue_zscore{queue_id="q1",queue_name="Sales",media_type="voice",metric="abandonment_ratio"} -0.1
 # HELP genesys_queue_offered_contacts_total Contacts offered in closed buckets.
 # TYPE genesys_queue_offered_contacts_total counter
-genesys_queue_offered_contacts_total{queue_id="q1",queue_name="Sales",media_type="voice"} 1e+16
+genesys_queue_offered_contacts_total{queue_id="q1",queue_name="Sales",media_type="voice"} 10000000000000000
 genesys_queue_offered_contacts_total{queue_id="q2",queue_name="He said \"100%\\n\"\nand left",media_type=""} 7
 # HELP genesys_queue_info The queue directory: name and division of a queue.
 # TYPE genesys_queue_info gauge

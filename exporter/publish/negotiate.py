@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
+
+#: A scraper sends the same headers every time.
+_KEPT_HEADERS = 64
 
 _TEXT = ("text/plain", ("0.0.4",))
 _OPENMETRICS = ("application/openmetrics-text", ("1.0.0", "0.0.1"))
@@ -24,6 +28,7 @@ class _Choice:
     position: int
 
 
+@lru_cache(_KEPT_HEADERS)
 def wants_openmetrics(accept: str) -> bool:
     """True if OpenMetrics is wanted more than text: by q, then by how exactly it is named, then by order."""
     choices = list(_choices(accept))
@@ -31,6 +36,7 @@ def wants_openmetrics(accept: str) -> bool:
     return wanted[0] > 0 and wanted > _preference(choices, *_TEXT)
 
 
+@lru_cache(_KEPT_HEADERS)
 def wants_gzip(accept_encoding: str) -> bool:
     """True if gzip is accepted, and not less than identity where that is named too."""
     quality: dict[str, float] = {}

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from grafana.source import exporter_work as work
 from grafana.source.dashboard import EXPORTER_PAGE, dashboard
-from grafana.source.panels import BAD, CALM, GOOD, WARN, Json, Query, field, line, stat, timeseries
+from grafana.source.panels import BAD, GOOD, WARN, Json, Query, stat, timeseries
 from grafana.source.promql import of_exporters, own, per_minute, window_age
 
 LAST_SUCCESS = own("genesys_exporter_last_success_timestamp_seconds")
-ALLOWED = f"max({own('genesys_exporter_api_rate_limit_allowed')})"
-REMAINING = f"min({own('genesys_exporter_api_rate_limit_remaining')})"
 
 #: Titles that alerts link to.
 DATASETS_PANEL = "Datasets"
 AGE_PANEL = "Age of the data"
 FAILURES_PANEL = "Failed polls by reason"
-CALLS_PANEL = "API calls and what is allowed"
 HISTORY_PANEL = "History"
 SERIES_PANEL = "Series"
 REJECTED_PANEL = "Rows refused by reason"
-POLLS_PANEL = "Polls"
 
 
 def build() -> Json:
@@ -39,8 +36,8 @@ def build() -> Json:
                 ],
             ),
             (8, [(12, _age()), (12, _failures())]),
-            (8, [(8, _polls()), (8, _durations()), (8, _throttling())]),
-            (8, [(12, _calls()), (12, _answers())]),
+            (8, [(8, work.polls()), (8, work.durations()), (8, work.throttling())]),
+            (8, [(12, work.calls()), (12, work.answers())]),
             (8, [(8, _history()), (8, _series()), (8, _rejected())]),
             (8, [(8, _memory()), (8, _cpu()), (8, _files())]),
         ],
@@ -69,6 +66,7 @@ def _age_now() -> Json:
         unit="s",
         steps=((None, GOOD), (180, WARN), (300, BAD)),
         decimals=0,
+        graph=False,
     )
 
 
@@ -76,7 +74,7 @@ def _budget_now() -> Json:
     return stat(
         "Budget in use",
         "Share of the API calls allowed per minute that is used up, by whomever shares the OAuth client.",
-        f"1 - {REMAINING} / {ALLOWED}",
+        f"1 - {work.REMAINING} / {work.ALLOWED}",
         unit="percentunit",
         steps=((None, GOOD), (0.6, WARN), (0.8, BAD)),
         decimals=0,
@@ -130,72 +128,7 @@ def _failures() -> Json:
         "Polls per minute in which a dataset failed. Each reason has its own heading in docs/runbook.md.",
         [Query(per_minute("genesys_exporter_poll_failures_total", by="reason"), "{{reason}}")],
         unit="cpm",
-        stacked=True,
-    )
-
-
-def _polls() -> Json:
-    return timeseries(
-        POLLS_PANEL,
-        "Polls ended per minute, and deadlines skipped because a poll took longer than its interval.",
-        [
-            Query(per_minute("genesys_exporter_polls_total"), "polls"),
-            Query(per_minute("genesys_exporter_polls_skipped_total"), "skipped"),
-        ],
-        unit="cpm",
-    )
-
-
-def _durations() -> Json:
-    buckets = f"rate({own('genesys_exporter_poll_duration_seconds_bucket')}[$__rate_interval])"
-    taken, ended = (
-        f"sum(rate({own(f'genesys_exporter_poll_duration_seconds_{part}')}[$__rate_interval]))"
-        for part in ("sum", "count")
-    )
-    return timeseries(
-        "Poll duration",
-        "How long polls take; the budget is nine tenths of the poll interval.",
-        [
-            Query(f"histogram_quantile(0.95, sum by (le) ({buckets}))", "95 %"),
-            Query(f"histogram_quantile(0.5, sum by (le) ({buckets}))", "median"),
-            Query(f"{taken} / {ended}", "mean"),
-        ],
-        unit="s",
-    )
-
-
-def _throttling() -> Json:
-    waited = f"sum(rate({own('genesys_exporter_api_throttled_seconds_total')}[$__rate_interval]))"
-    retries = f"{per_minute('genesys_exporter_api_retries_total')} or vector(0)"
-    made = timeseries(
-        "Waiting and trying again",
-        "Seconds that calls waited for the call budget, per second, and calls tried again per minute.",
-        [Query(waited, "waited"), Query(retries, "retries")],
-        unit="s",
-    )
-    return field(made, "retries", unit="cpm", custom_axisPlacement="right")
-
-
-def _calls() -> Json:
-    made = timeseries(
-        CALLS_PANEL,
-        "Calls per minute by endpoint, against what the API allows the OAuth client per minute.",
-        [
-            Query(per_minute("genesys_exporter_api_requests_total", by="endpoint"), "{{endpoint}}"),
-            Query(ALLOWED, "allowed"),
-            Query(REMAINING, "left in the minute"),
-        ],
-        unit="opm",
-    )
-    return line(line(made, "allowed", BAD, dashed=True), "left in the minute", CALM)
-
-
-def _answers() -> Json:
-    return timeseries(
-        "Answers by status",
-        "Calls per minute by HTTP status; `error` where no answer came.",
-        [Query(per_minute("genesys_exporter_api_requests_total", by="code"), "{{code}}")],
-        unit="opm",
+        counts_faults=True,
         stacked=True,
     )
 
@@ -228,6 +161,7 @@ def _rejected() -> Json:
         "Rows of the API's answers per minute that make no sense and were refused one by one.",
         [Query(per_minute("genesys_exporter_rejected_entities_total", by="reason"), "{{reason}}")],
         unit="cpm",
+        counts_faults=True,
         stacked=True,
     )
 
@@ -236,7 +170,7 @@ def _memory() -> Json:
     return timeseries(
         "Memory",
         "Resident memory of each exporter.",
-        [Query(of_exporters("process_resident_memory_bytes"), "{{instance}}")],
+        [Query(of_exporters(own("process_resident_memory_bytes")), "{{instance}}")],
         unit="bytes",
     )
 
@@ -246,18 +180,16 @@ def _cpu() -> Json:
     return timeseries(
         "CPU",
         "Share of one CPU that each exporter uses.",
-        [Query(f"{busy} and on (job, instance) {own('genesys_exporter_build_info')}", "{{instance}}")],
+        [Query(of_exporters(busy), "{{instance}}")],
         unit="percentunit",
     )
 
 
 def _files() -> Json:
+    used = f"{own('process_open_fds')} / {own('process_max_fds')}"
     return timeseries(
         "Open files",
-        "File descriptors in use by each exporter, and the most it may have.",
-        [
-            Query(of_exporters("process_open_fds"), "{{instance}}"),
-            Query(f"min({of_exporters('process_max_fds')})", "most"),
-        ],
-        unit="short",
+        "File descriptors in use by each exporter, as a share of those that it may have.",
+        [Query(of_exporters(used), "{{instance}}")],
+        unit="percentunit",
     )

@@ -6,14 +6,13 @@ from grafana.source.alerts import CRITICAL, OPERATIONS, WARNING, Alert, AlertGro
 from grafana.source.dashboard import EXPORTER_PAGE
 from grafana.source.exporter import (
     AGE_PANEL,
-    CALLS_PANEL,
     DATASETS_PANEL,
     FAILURES_PANEL,
     HISTORY_PANEL,
-    POLLS_PANEL,
     REJECTED_PANEL,
     SERIES_PANEL,
 )
+from grafana.source.exporter_work import CALLS_PANEL, POLLS_PANEL
 
 #: Seconds after which the window is old at any sensible poll interval; raise it with intervals above 3 minutes.
 STALE_SECONDS = 600

@@ -56,7 +56,7 @@ def _stats() -> list[Json]:
     oldest = now("genesys_queue_oldest_waiting_timestamp_seconds", ON_THE_LINE)
     return [
         stat(
-            "Queues in trouble",
+            "In trouble",
             "Queues (by media type) with at least one score beyond its threshold: hang-ups, late answers or volume.",
             f"count({FLAGGED} == 1) or vector(0)",
             unit="none",
@@ -80,13 +80,13 @@ def _stats() -> list[Json]:
         ),
         stat("Offered", "Contacts offered to the selected queues in the window.", f"sum({OFFERED})", unit="short"),
         stat(
-            "Waiting on the line",
+            "On the line",
             "Contacts that wait at this moment with somebody at the other end: no e-mail, message or callback.",
             f"sum({waiting})",
             unit="short",
         ),
         stat(
-            "Longest on the line",
+            "Longest wait",
             "How long the contact that waits longest has waited; e-mail, messages and callbacks left out.",
             f"(time() - min({oldest})) or 0 * sum({waiting})",
             unit="s",
@@ -98,12 +98,13 @@ def _stats() -> list[Json]:
             unit="short",
         ),
         stat(
-            "Age of the data",
+            "Data age",
             "Time since the window was last fetched from Genesys Cloud. What is older than three polls is withdrawn.",
             window_age(),
             unit="s",
             steps=((None, GOOD), (180, WARN), (300, BAD)),
             decimals=0,
+            graph=False,
         ),
     ]
 
@@ -155,11 +156,12 @@ def _rates() -> Json:
 
 
 def _waiting() -> Json:
-    longest = f"topk(8, max by ({ROW}) (max_over_time({series('genesys_queue_waiting_contacts')}[$__range] @ end())))"
+    waiting = "genesys_queue_waiting_contacts"
+    most = f"topk(8, max by ({ROW}) (max_over_time({series(waiting, ON_THE_LINE)}[$__range] @ end())))"
     return timeseries(
-        "Waiting",
-        "The eight queues in which most contacts waited at one time in the selected range.",
-        [Query(f"{WAITING} and on (queue_id, media_type) {longest}", "{{queue_name}} {{media_type}}")],
+        "Waiting on the line",
+        "The eight queues in which most contacts waited on the line at one time in the selected range.",
+        [Query(f"{now(waiting, ON_THE_LINE)} and on (queue_id, media_type) {most}", "{{queue_name}} {{media_type}}")],
         unit="short",
         link=TO_SERIES,
     )

@@ -100,22 +100,26 @@ def timeseries(
     *,
     unit: str,
     minimum: float | None = 0,
-    maximum: float | None = None,
     stacked: bool = False,
-    bars: bool = False,
+    counts_faults: bool = False,
     link: Json | None = None,
 ) -> Json:
-    """Lines over time (or bars), with a legend that shows the last and the highest value."""
+    """Lines over time, with a legend that shows the last and the highest value.
+
+    What counts faults is mostly 0: its axis goes up to 1 then, and not to 100.
+    """
     custom: Json = {
-        "drawStyle": "bars" if bars else "line",
-        "lineWidth": 1 if bars else 2,
-        "fillOpacity": 60 if bars else 25 if stacked else 8,
+        "drawStyle": "line",
+        "lineWidth": 2,
+        "fillOpacity": 25 if stacked else 8,
         "showPoints": "never",
         "spanNulls": 180_000,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
     }
+    if counts_faults:
+        custom["axisSoftMax"] = 1
     defaults: Json = {"unit": unit, "custom": custom, "color": {"mode": "palette-classic"}}
-    for key, value in (("min", minimum), ("max", maximum), ("links", [link] if link else None)):
+    for key, value in (("min", minimum), ("links", [link] if link else None)):
         if value is not None:
             defaults[key] = value
     options = {

@@ -68,6 +68,6 @@ def per_minute(name: str, *matchers: str, by: str = "") -> str:
     return f"60 * sum by ({by}) ({rate})" if by else f"60 * sum({rate})"
 
 
-def of_exporters(name: str) -> str:
-    """A standard process metric, of the exporters alone even where `job` matches every job."""
-    return f"{own(name)} and on (job, instance) {own('genesys_exporter_build_info')}"
+def of_exporters(expr: str) -> str:
+    """What stands there for a process metric, of the exporters alone: `job` may match every job of Prometheus."""
+    return f"{expr} and on (job, instance) {own('genesys_exporter_build_info')}"

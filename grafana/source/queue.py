@@ -75,14 +75,14 @@ def _stats() -> list[Json]:
             decimals=1,
         ),
         stat(
-            "Service level target",
-            "What the queue is meant to reach, as set in Genesys Cloud.",
+            "Target",
+            "The service level that the queue is meant to reach, as set in Genesys Cloud.",
             f"max({now('genesys_queue_service_level_target_ratio')})",
             unit="percentunit",
             graph=False,
         ),
         stat(
-            "Farthest from usual",
+            "Highest z",
             "The highest distance of any score from its baseline, in standard deviations.",
             farthest,
             unit="none",

@@ -34,7 +34,7 @@ from exporter.genesys.pacing import PacingGate
 from exporter.genesys.selection import Selection
 from exporter.genesys.source import AggregatesSource, CallPlan, Source, SummarySource
 from exporter.genesys.transport import Transport
-from exporter.models import ApiHook, Directory, Snapshot
+from exporter.models import QUEUES, ApiHook, Directory, PollReport, Snapshot
 from exporter.poller import Poller, Rhythm
 from exporter.publish.access import Access
 from exporter.publish.publisher import Publisher
@@ -232,6 +232,10 @@ def _poller(
         await publisher.publish(snapshot)
         metrics.on_snapshot(snapshot)
 
+    def report(poll: PollReport) -> None:
+        metrics.on_report(poll)
+        budget.on_report(poll)
+
     budget = _BudgetWatch(settings, client)
     return Poller(
         client.source,
@@ -239,14 +243,14 @@ def _poller(
         publish,
         rhythm=rhythm_of(settings),
         clock=clock,
-        on_report=metrics.on_report,
+        on_report=report,
         on_skipped=metrics.on_polls_skipped,
         on_directory=budget.on_directory,
     )
 
 
 class _BudgetWatch:
-    """Holds the call budget against the directory: refuses at the first one, warns when the org has outgrown it."""
+    """Holds the call budget against the size of the org: refuses at the first look, warns when it has outgrown it."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
         self._settings, self._client = settings, client
@@ -254,8 +258,16 @@ class _BudgetWatch:
         self._warned = False
 
     def on_directory(self, directory: Directory) -> None:
+        self._look(directory, len(directory.queues))
+
+    def on_report(self, report: PollReport) -> None:
+        """Where there is no directory, the window tells how many queues there are."""
+        if QUEUES not in self._client.source.datasets and report.outcome != "failed":
+            self._look(None, report.rows)
+
+    def _look(self, directory: Directory | None, queues: int) -> None:
         try:
-            needed = check_budget(self._client.source.plan(directory), self._settings, len(directory.queues))
+            needed = check_budget(self._client.source.plan(directory), self._settings, queues)
         except SettingsError as error:
             if not self._fitted:
                 raise

@@ -32,6 +32,7 @@ class CheckRow:
 class CheckResult:
     rows: tuple[CheckRow, ...]
     directory: Directory | None
+    queues: int  # how many the budget must serve
 
     @property
     def good(self) -> bool:
@@ -57,7 +58,7 @@ async def check_access(api: ApiClient, source: Source, clock: Clock) -> CheckRes
         await attempt("window", found.window)
         if OBSERVATIONS in source.datasets:
             await attempt("observations", found.observations)
-    return CheckResult(tuple(rows), found.directory)
+    return CheckResult(tuple(rows), found.directory, found.queue_count)
 
 
 class _Findings:
@@ -66,6 +67,7 @@ class _Findings:
     def __init__(self, api: ApiClient, source: Source, clock: Clock) -> None:
         self._api, self._source, self._clock = api, source, clock
         self.directory: Directory | None = None
+        self.queue_count = 0
 
     async def token(self, deadline: float) -> str:
         await self._api.token(deadline)
@@ -73,13 +75,15 @@ class _Findings:
 
     async def queues(self, deadline: float) -> str:
         self.directory = await self._source.directory(deadline)
+        self.queue_count = len(self.directory.queues)
         if not self.directory.queues:
             return "no queue is visible: check the client's divisions, and the queue filters"
-        return f"{len(self.directory.queues)} queues selected"
+        return f"{self.queue_count} queues selected"
 
     async def window(self, deadline: float) -> str:
         window = self._source.current_window(self._clock.now())
         table = await self._source.window(window, self.directory, deadline)
+        self.queue_count = self.queue_count or len({key.queue_id for key in table.keys})
         return f"{len(table.keys)} rows for {window.start:%H:%M:%S}-{window.end:%H:%M:%S} UTC"
 
     async def observations(self, deadline: float) -> str:

@@ -140,9 +140,14 @@ async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run `work` until it ends or a signal asks to stop; a stop is a success."""
     task = asyncio.create_task(work())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not task.cancelling():  # a second signal must not cut the cleaning up short
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await task
     return OK
@@ -227,12 +232,10 @@ async def _check_access(settings: Settings) -> int:
     async with open_client(settings, clock, lambda event: None) as client:
         result = await check_access(client.api, client.source, clock)
         print(table(result.rows))
-        queues = len(result.directory.queues) if result.directory else 0
-        plan = client.source.plan(result.directory)
-        needed = check_budget(plan, settings, queues)
+        needed = check_budget(client.source.plan(result.directory), settings, result.queues)
     interval = rhythm_of(settings).interval_seconds
     print(
-        f"budget  {needed:.1f} calls a minute for {queues} queues at an interval of {interval:g} s;"
+        f"budget  {needed:.1f} calls a minute for {result.queues} queues at an interval of {interval:g} s;"
         f" GENESYS_REQUESTS_PER_MINUTE is {settings.requests_per_minute}"
     )
     return OK if result.good else REFUSED

@@ -1,0 +1,147 @@
+"""`check`: the table of what works, the permission that is missing, the budget, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.simulator import Fault, OrgConfig
+from exporter.simulator.oauth import ALL_PERMISSIONS, CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS
+from tests.conftest import FakeClock, OrgAtWork
+
+Org = Callable[[OrgConfig], Awaitable[OrgAtWork]]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The org's time is everybody's: a command takes no other."""
+    return FakeClock(datetime.now(UTC))
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """Commands set up logging for a process of their own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Checked:
+    """One run of `check`: its exit code and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        lines = [re.split(r"\s{2,}", line, maxsplit=2) for line in out.splitlines()]
+        self.rows = {line[0]: line[1] for line in lines if len(line) == 3}
+        self.details = {line[0]: line[2] for line in lines if len(line) == 3}
+
+
+Check = Callable[[Mapping[str, str]], Awaitable[Checked]]
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Check:
+    """Runs `check` with these variables and no others."""
+    monkeypatch.chdir(tmp_path)
+
+    async def run(variables: Mapping[str, str]) -> Checked:
+        for name, value in {"EXPORTER_HISTORY": str(tmp_path / "history.sqlite3"), **variables}.items():
+            monkeypatch.setenv(name, value)
+        code = await asyncio.to_thread(main, ["check"])
+        return Checked(code, *capsys.readouterr())
+
+    return run
+
+
+async def test_all_good_is_exit_0_with_the_budget(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=7))
+    checked = await check(org.variables)
+    assert checked.code == 0
+    assert checked.rows == dict.fromkeys(("token", "queues", "window", "observations"), "ok")
+    assert checked.details["queues"] == "7 queues selected"
+    budget = "budget  2.2 calls a minute for 7 queues at an interval of 60 s; GENESYS_REQUESTS_PER_MINUTE is 100"
+    assert checked.out.splitlines()[-1] == budget
+    assert [request.endpoint for request in org.org.requests] == ["token", "queues", "aggregates", "observations"]
+
+
+async def test_with_the_summary_contract_the_answer_tells_how_many_queues_there_are(
+    start_org: Org, check: Check
+) -> None:
+    org = await start_org(OrgConfig(queues=7))
+    checked = await check(org.variables | {"GENESYS_CONTRACT": "summary"})
+    assert checked.code == 0
+    assert checked.rows == {"token": "ok", "window": "ok"}
+    assert "for 7 queues" in checked.out
+
+
+@pytest.mark.parametrize(
+    ("contract", "permission", "subject"),
+    [
+        ("aggregates", QUEUE_VIEW, "queues"),
+        ("aggregates", CONVERSATIONS, "window"),
+        ("aggregates", QUEUE_OBSERVATIONS, "observations"),
+        ("summary", REPORTS, "window"),
+    ],
+)
+async def test_a_missing_permission_is_exit_1_and_named_while_the_rest_is_tried(
+    start_org: Org, check: Check, contract: str, permission: str, subject: str
+) -> None:
+    org = await start_org(OrgConfig(queues=3, permissions=ALL_PERMISSIONS - {permission}))
+    checked = await check(org.variables | {"GENESYS_CONTRACT": contract})
+    assert checked.code == 1
+    assert checked.rows[subject] == "refused"
+    assert f"need the permission {permission}" in checked.details[subject]
+    others = {name: outcome for name, outcome in checked.rows.items() if name not in (subject, "observations")}
+    assert set(others.values()) == {"ok"}
+    assert "budget" in checked.out
+
+
+async def test_refused_credentials_are_exit_1_and_nothing_else_is_tried(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    checked = await check(org.variables | {"GENESYS_CLIENT_SECRET": "a-wrong-secret"})
+    assert checked.code == 1
+    assert checked.rows == {"token": "refused"}
+    assert "check the client id and secret" in checked.details["token"]
+    assert "a-wrong-secret" not in checked.out + checked.err
+
+
+async def test_what_fails_without_a_refusal_says_so(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    org.org.faults.add(Fault("aggregates", "html", status=200))
+    checked = await check(org.variables)
+    assert checked.code == 1
+    assert checked.rows == {"token": "ok", "queues": "ok", "window": "failed", "observations": "ok"}
+
+
+async def test_a_client_without_queues_is_told_where_to_look(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    org.org.client.divisions = frozenset({"no such division"})
+    checked = await check(org.variables)
+    assert checked.details["queues"].startswith("no queue is visible: ")
+
+
+async def test_a_budget_that_cannot_hold_the_org_is_exit_2_with_the_numbers(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    checked = await check(org.variables | {"EXPORTER_POLL_INTERVAL": "1", "GENESYS_REQUESTS_PER_MINUTE": "119"})
+    assert checked.code == 2
+    assert "119 cannot hold the 120.2 calls a minute that 3 queues need" in checked.err
+    assert "(1 aggregates, 1 observations calls in every poll, every 1 s)" in checked.err
+    assert "write at least 133" in checked.err
+    assert "or EXPORTER_POLL_INTERVAL=2" in checked.err
+
+
+async def test_bad_settings_are_exit_2_without_a_call(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    checked = await check(org.variables | {"EXPORTER_PORT": "http", "EXPORTER_BUCKET": "PT5M"})
+    assert checked.code == 2
+    assert {line.split()[1] for line in checked.err.splitlines()} == {"settings", "EXPORTER_PORT:", "EXPORTER_BUCKET:"}
+    assert org.org.requests == []

@@ -1,15 +1,17 @@
 """The JSON that the live page reads: who the queues are, and how they stand.
 
-Two documents, since names are most of the bytes and almost never change: `queues` (ids, names, media types,
-divisions) and `numbers` (a list per column, in the order of the same rows, and what to make of them). Both carry the
-digest of the former as `rows`, so that the page never joins numbers to the wrong names. Rates are in percent, times
-milliseconds since the epoch, `null` where there is no value. /dashboard is the interface for programs; this one may
-change with the page. For a worker thread.
+Two documents, since names are most of the bytes and almost never change: `queues` (ids, names, media types, divisions,
+and their order by name) and `numbers` (a list per column, in the order of the same rows, and what to make of them).
+Both carry the digest of the former as `rows`, so that the page never joins numbers to the wrong names. Rates are in
+percent, times milliseconds since the epoch, `null` where there is no value. /dashboard is the interface for programs;
+this one may change with the page. For a worker thread.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.models import OFFERED, FloatColumn, ScoreColumns
+from exporter.models import OFFERED, FloatColumn, Rows, ScoreColumns
 from exporter.publish.cells import texts
 from exporter.publish.json_rows import dumps
 from exporter.publish.live_agents import AgentColumns
@@ -36,6 +38,9 @@ COLUMNS: Mapping[str, tuple[str, float, int]] = {
     "waiting": ("waiting", 1, 0),
     "waitingSince": ("oldest_waiting_timestamp_seconds", 1000, 0),
 }
+
+
+_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +82,7 @@ class LiveWriter:
                 "names": rows.names,
                 "media": [key.media_type for key in rows.keys],
                 "divisions": [divisions.get(key.queue_id, "") for key in rows.keys],
+                "byName": _by_name(rows),
             }
             tag = hashlib.blake2b(dumps(lists), digest_size=9).hexdigest()
             body = dumps({"rows": tag, **lists})
@@ -97,6 +103,18 @@ class LiveWriter:
             ),
         }
         return dumps(_head(shown, ranking, rows_tag))[:-1] + b"," + _object(lists)[1:]
+
+
+def _by_name(rows: Rows) -> list[int]:
+    """The rows as people look names up: without regard to case and accents, numbers by their value."""
+    names = [(_sortable(name), key.media_type) for name, key in zip(rows.names, rows.keys, strict=True)]
+    return sorted(range(len(names)), key=names.__getitem__)
+
+
+def _sortable(name: str) -> list[tuple[int, int | str]]:
+    plain = "".join(each for each in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(each))
+    parts = _DIGITS.split(plain)
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def _head(shown: Shown, ranking: Ranking, rows_tag: str) -> dict[str, Any]:

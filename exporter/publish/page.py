@@ -24,7 +24,7 @@ from exporter.publish.once import Document
 from exporter.publish.shown import NO_SNAPSHOT, SUCCESS, Shown
 
 #: Rows in the page itself; the script lists them all.
-WORST = 50
+WORST = 30
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
@@ -176,8 +176,9 @@ def _usual(shown: Shown, metric: str, row: int) -> str:
     score = shown.scores.metrics.get(metric) if shown.scores else None
     if score is None or not np.isfinite(score.mean[row]):
         return ""
-    factor, digits = (1, 0) if metric == OFFERED else (100, 1)
-    return f"usually {score.mean[row] * factor:.{digits}f} ± {score.stddev[row] * factor:.{digits}f}"
+    factor = 1 if metric == OFFERED else 100
+    spread = f" ± {score.stddev[row] * factor:.1f}" if np.isfinite(score.stddev[row]) else ""
+    return f"usually {score.mean[row] * factor:.1f}{spread}"
 
 
 def _z(shown: Shown, metric: str, row: int) -> str:

@@ -57,6 +57,7 @@ class Tab:
 
     async def open(self, url: str) -> None:
         await self.send("Page.navigate", url=url)
+        await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     async def run(self, expression: str) -> Any:
         """The value of an expression, awaited if it is a promise."""

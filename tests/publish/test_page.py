@@ -75,7 +75,7 @@ def test_the_worst_queue_comes_first_and_in_a_sentence() -> None:
     assert f"{INCIDENT} (voice): 60 % abandoned, usually 4.0 % ± 2.6" in text
     rows = re.findall(r"Queue \d{5} Ünterwegs|Hotline in trouble", text[text.index("Lately") :])
     assert (rows[0], len(rows)) == (INCIDENT, page.WORST)
-    assert "50 most unusual of 200" in text
+    assert "30 most unusual of 200" in text
 
 
 def test_names_are_escaped_wherever_they_stand() -> None:

@@ -140,6 +140,16 @@ async def test_names_keep_their_tag_while_numbers_change(client: Client, exporte
     assert (await got(client, "/api/live/queues"))["names"][2] == "Renamed"
 
 
+async def test_names_are_in_the_order_in_which_people_look_them_up(client: Client, exporter: Exporter) -> None:
+    names = ("zoo", "Queue 10", "queue 9", "Über", "Unter", "", "7th", "1²")
+    keys = tuple(SeriesKey(f"q{place}", "voice") for place in range(len(names)))
+    flat = {name: np.ones(len(names)) for name in columns()}
+    await exporter.publish(rows=Rows(keys, names), columns=flat, scores=None)
+    queues = await got(client, "/api/live/queues")
+    ordered = [names[row] for row in queues["byName"]]
+    assert ordered == ["", "7th", "1²", "queue 9", "Queue 10", "Über", "Unter", "zoo"]
+
+
 async def test_what_is_withdrawn_has_no_value(client: Client, exporter: Exporter) -> None:
     gone = DatasetState(False, NOW, NOW, NOW, "permission", "a permission is missing")
     await exporter.publish(datasets=datasets() | {OBSERVATIONS: gone})

@@ -10,8 +10,8 @@ const DATASETS = {
   observations: "Waiting contacts and agents",
 };
 
-/** One line that tells the age of the data, the next poll and the calls; then everything. */
-export function tellExporter(state, now) {
+/** One line that tells the age of the data, the next poll and the calls; then everything. What is not heard is not said. */
+export function tellExporter(state, now, silent) {
   const { activity, datasets } = state;
   const window = datasets.find((each) => each.name === "window");
   const brief = [
@@ -20,12 +20,13 @@ export function tellExporter(state, now) {
     calls(activity),
     failing(datasets),
   ];
-  write(element("exporter-brief"), brief.filter(Boolean).join(" · "));
+  const said = silent ? `nothing heard since ${format.time(state.now, now)}` : brief.filter(Boolean).join(" · ");
+  write(element("exporter-brief"), said);
   element("exporter").hidden = false;
   if (!element("exporter").open) return;
   const rows = children(element("datasets"), datasets.length, () => nest("tr", "th", "td", "td", "td"));
-  rows.forEach((row, place) => fillDataset(row, datasets[place], now));
-  const told = facts(state, now);
+  rows.forEach((row, place) => fillDataset(row, datasets[place], now, silent));
+  const told = silent ? [] : facts(state, now);
   const lines = children(element("facts"), told.length, () => nest("div", "dt", "dd"));
   lines.forEach((line, place) => [...line.children].forEach((each, part) => write(each, told[place][part])));
 }
@@ -51,11 +52,11 @@ function calls({ calls: { lastMinute, allowed } }) {
   return allowed ? `${lastMinute} of ${allowed} calls in the last minute` : `${lastMinute} calls in the last minute`;
 }
 
-function fillDataset(row, { name, up, stale, fetched, until, message }, now) {
-  const standing = up === false ? `failing: ${message ?? "no reason given"}` : up === null ? "not fetched yet" : "good";
+function fillDataset(row, { name, up, stale, fetched, until, message }, now, silent) {
+  const known = up === false ? `failing: ${message ?? "no reason given"}` : up === null ? "not fetched yet" : "good";
   const texts = [
     DATASETS[name] ?? name,
-    stale ? `withdrawn as stale; ${standing}` : standing,
+    silent ? "unknown" : stale ? `withdrawn as stale; ${known}` : known,
     until ? format.time(until, now) : "–",
     fetched ? `${format.duration(now - fetched)} ago` : "never",
   ];

@@ -10,13 +10,19 @@ const known = (value) => value !== null && value !== undefined && Number.isFinit
 
 export const count = (value) => (known(value) ? whole.format(value) : NONE);
 export const percent = (value) => (known(value) ? `${tenth.format(value)} %` : NONE);
-export const z = (value) => (known(value) ? `${value < 0 ? "−" : "+"}${tenth.format(Math.abs(value))}` : NONE);
 
-/** What is usual, in percent or in contacts. */
+/** +4.2, −0.3, 0.0 */
+export function z(value) {
+  if (!known(value)) return NONE;
+  const text = tenth.format(Math.abs(value));
+  return text === "0.0" ? text : `${value < 0 ? "−" : "+"}${text}`;
+}
+
+/** What is usual, in percent or in contacts; many contacts without a fraction. */
 export function usual(mean, deviation, inContacts) {
   if (!known(mean)) return "";
-  const text = inContacts ? whole : tenth;
-  return `usually ${text.format(mean)} ± ${text.format(deviation)}`;
+  const text = inContacts && mean >= 10 ? whole : tenth;
+  return known(deviation) ? `usually ${text.format(mean)} ± ${text.format(deviation)}` : `usually ${text.format(mean)}`;
 }
 
 /** 45 s · 4 min · 2 h 5 min · 3 d */
@@ -42,12 +48,11 @@ export function span(milliseconds) {
   return `${number} ${unit}${number === 1 ? "" : "s"}`;
 }
 
-/** A waiting time that a glance compares: 0:45, 12:04, 2:05:00. */
+/** A waiting time that a glance compares: 0:45, 12:04, 2.1 h. */
 export function stopwatch(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-  const shown = parts[0] ? parts : parts.slice(1);
-  return shown.map((part, place) => (place ? String(part).padStart(2, "0") : String(part))).join(":");
+  if (seconds >= 3600) return `${tenth.format(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 
 /** 10:29, with the day where that is not today. */

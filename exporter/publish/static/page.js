@@ -66,11 +66,14 @@ async function load() {
       if (numbers.rows !== model.queues.rows) {
         const queues = await fetched("/api/live/queues");
         if (queues.rows !== numbers.rows) continue;
+        await breath();
         model.takeQueues(queues);
         tools.offerMedia(model.mediaTypes);
       }
+      await breath();
       const before = model.numbers?.tag;
       model.takeNumbers(numbers);
+      await breath();
       show();
       if (numbers.tag !== state.tag && numbers.tag !== before) connection.ask(); // a newer one came meanwhile
       break;
@@ -80,6 +83,11 @@ async function load() {
   } finally {
     loading = false;
   }
+}
+
+/** Lets the browser do what waits: each step for itself is short also at the largest orgs. */
+function breath() {
+  return new Promise((done) => setTimeout(done));
 }
 
 async function fetched(path) {
@@ -121,7 +129,7 @@ function choose(choice, chosen = true) {
 function drawTrends() {
   const head = `Last ${trends.span}`;
   if (trends.span) write(element("trend-head"), head);
-  table.refresh();
+  table.drawTrends();
   drawFindings(trends);
 }
 
@@ -139,7 +147,7 @@ function tell() {
   write(element("standing-text"), brief);
   write(element("alarm"), texts.join(" "));
   element("alarm").hidden = !texts.length;
-  if (state) tellExporter(state, now());
+  if (state) tellExporter(state, now(), silence !== null);
   if (shown) write(document.querySelector("title"), `${kind === "live" ? shown.headline : "Not current"} · ${TITLE}`);
 }
 

@@ -4,6 +4,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const EDGE = 4;
+const LATELY = 0.85; // where the end of the chart begins
 
 function shape(kind, className, attributes) {
   const element = document.createElementNS(SVG, kind);
@@ -12,7 +13,10 @@ function shape(kind, className, attributes) {
   return element;
 }
 
-/** `usual`: {mean, low, high} or null; `now`: the current window's value, NaN for none. */
+/**
+ * `usual`: {mean, low, high} as of now or null; `lately`: it holds for the end of the chart alone, since contacts come
+ * and go with the hours of the day. `now`: the current window's value, NaN for none.
+ */
 export function draw(svg, { values, now, usual, troubled, label }, width, height) {
   const known = [...values, now].filter(Number.isFinite);
   const top = Math.max(1e-9, ...known, usual ? usual.high : 0) * 1.04;
@@ -22,9 +26,9 @@ export function draw(svg, { values, now, usual, troubled, label }, width, height
   title.textContent = label;
   const shapes = [title];
   if (usual) {
-    const [above, below] = [y(usual.high), y(usual.low)];
-    shapes.push(shape("rect", "band", { x: 0, y: above, width, height: Math.max(1, below - above) }));
-    shapes.push(shape("line", "mean", { x1: 0, x2: width, y1: y(usual.mean), y2: y(usual.mean) }));
+    const [above, below, from] = [y(usual.high), y(usual.low), usual.lately ? width * LATELY : 0];
+    shapes.push(shape("rect", "band", { x: from, y: above, width: width - from, height: Math.max(1, below - above) }));
+    shapes.push(shape("line", "mean", { x1: from, x2: width, y1: y(usual.mean), y2: y(usual.mean) }));
   }
   shapes.push(shape("path", "line", { d: line([...values, now], x, y) }));
   if (Number.isFinite(now)) {

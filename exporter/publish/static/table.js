@@ -6,7 +6,8 @@ import { write } from "./dom.js";
 import * as format from "./format.js";
 import { draw } from "./sparkline.js";
 
-const BEYOND_SCREEN = 8;
+const BEYOND_SCREEN = 6;
+const DRAWING_MILLISECONDS = 12; // of a frame's 16
 const NARROW = window.matchMedia("(max-width: 56rem)"); // where page.css makes cards of the rows
 const METRIC_WORDS = {
   abandonment_ratio: "abandoned",
@@ -29,6 +30,7 @@ export class QueueTable {
   #range = [0, 0];
   #height = 0;
   #frame = 0;
+  #undrawn = [];
 
   /** `now()` is the exporter's time in milliseconds. */
   constructor(table, blank, model, trends, now) {
@@ -39,7 +41,7 @@ export class QueueTable {
       this.#height = 0;
       this.#soon();
     });
-    NARROW.addEventListener("change", () => this.refresh());
+    NARROW.addEventListener("change", () => this.drawTrends());
   }
 
   /** Shows these rows; their numbers may have changed too. */
@@ -49,9 +51,19 @@ export class QueueTable {
     this.#paint(true);
   }
 
-  /** Draws again what is on the screen. */
-  refresh() {
-    this.#paint(true);
+  /** Draws the charts that have arrived, some in each frame. */
+  drawTrends() {
+    this.#undrawn = [...this.#elements];
+    this.#drawSome();
+  }
+
+  #drawSome() {
+    const end = performance.now() + DRAWING_MILLISECONDS;
+    while (this.#undrawn.length && performance.now() < end) {
+      const [row, element] = this.#undrawn.shift();
+      this.#drawTrend(element.places, row);
+    }
+    if (this.#undrawn.length) requestAnimationFrame(() => this.#drawSome());
   }
 
   /** Where the list begins must be seen after the rows have become others. */
@@ -121,6 +133,10 @@ export class QueueTable {
     this.#scored(to, "breached", "sla_breach_ratio", format.percent(columns.slaBreachedPercent[row]), row);
     this.#scored(to, "offered", "offered_contacts", format.count(columns.offered[row]), row);
     this.#waiting(to, row);
+    this.#drawTrend(to, row);
+  }
+
+  #drawTrend(to, row) {
     const chart = this.#trends.of(row);
     if (chart) draw(to.trend, chart, ...(NARROW.matches ? [320, 44] : [180, 34]));
     else to.trend.replaceChildren();

@@ -74,8 +74,8 @@ export class Trends {
     });
     const now = model.columns[column][row];
     const [mean, deviation] = [model.score(metric, "mean", row), model.score(metric, "stddev", row)];
-    const reach = model.numbers.threshold * deviation;
-    const usual = Number.isFinite(mean) ? { mean, low: Math.max(0, mean - reach), high: mean + reach } : null;
+    const reach = model.numbers.threshold * (deviation || 0);
+    const usual = Number.isFinite(mean) ? { mean, low: mean - reach, high: mean + reach, lately: !volume } : null;
     const text = volume ? format.percent : format.count;
     const label = `${words}, last ${this.span}: highest ${text(Math.max(...values, 0))}, now ${text(now)}`;
     return { values, now, usual, troubled: model.score(metric, "grade", row) > 0, label };

@@ -20,7 +20,7 @@ from grafana.source.panels import (
     table,
     timeseries,
 )
-from grafana.source.promql import ROW, agents, now, own, series, window_age
+from grafana.source.promql import MEDIA, ROW, agents, now, own, series, window_age
 from grafana.source.worst import ABANDONED, BREACH, EXPECTED, FLAGGED, OFFERED, WAITING
 
 #: A caller holds the line; a mail does not.
@@ -43,7 +43,7 @@ def build() -> Json:
             (12, [(24, worst.build())]),
             (8, [(12, _when()), (12, _distances())]),
             (8, [(8, _volume()), (8, _rates()), (8, _waiting())]),
-            (8, [(12, _divisions()), (12, _totals())]),
+            (8, [(8, _organisation()), (10, _divisions()), (6, _totals())]),
         ],
         variables=queue_variables(one=False),
         annotations=[anomaly_annotation(enabled=False)],
@@ -164,6 +164,17 @@ def _waiting() -> Json:
         [Query(f"{now(waiting, ON_THE_LINE)} and on (queue_id, media_type) {most}", "{{queue_name}} {{media_type}}")],
         unit="short",
         link=TO_SERIES,
+    )
+
+
+def _organisation() -> Json:
+    distance = "max by (media_type) (" + own("genesys_org_zscore", 'metric="offered_contacts"', MEDIA) + ")"
+    return timeseries(
+        "Volume of the whole organisation",
+        "Distance of the contacts of all queues together from usual, in standard deviations: far below 0 is an outage.",
+        [Query(distance, "{{media_type}}")],
+        unit="none",
+        minimum=None,
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 TARGET = 'job=~"$job", instance=~"$instance"'
 QUEUE = f'{TARGET}, queue_id=~"$queue"'
-SERIES = f'{QUEUE}, media_type=~"$media"'
+MEDIA = 'media_type=~"$media"'
+SERIES = f"{QUEUE}, {MEDIA}"
 
 #: What a queue series is about; `queue_id` alone would do, the name is for people.
 ROW = "queue_id, queue_name, media_type"

@@ -47,9 +47,9 @@ AS_USUAL = "as usual"
 
 #: Pixels; all up to the agents fit on a screen of 1,280.
 WIDTHS = {
-    "Queue": 210,
+    "Queue": 200,
     "Media": 80,
-    "Why": 180,
+    "Why": 200,
     "z": 60,
     "Abandoned": 90,
     "Usually abandoned": 130,

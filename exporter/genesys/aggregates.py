@@ -9,14 +9,14 @@ configures, and is never recomputed here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import orjson
 
-from exporter.genesys.decode import Rejects, decode_rows, fault_of, is_count, is_sum
+from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count, is_sum
 from exporter.genesys.intervals import granularity, interval, parse_interval
 from exporter.genesys.selection import Selection, aggregate_filter
 from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, IntColumn, QueueTable, SeriesKey, Window
@@ -49,7 +49,7 @@ _EMPTY_ROW[_TARGET] = _NO_VALUE
 _TOLERANCE_SECONDS = 0.002
 
 
-class Stats(msgspec.Struct, gc=False):
+class Stats(msgspec.Struct):
     count: float | None = None
     sum: float | None = None
     numerator: float | None = None
@@ -58,7 +58,7 @@ class Stats(msgspec.Struct, gc=False):
     current: float | None = None
 
 
-class Metric(msgspec.Struct, gc=False):
+class Metric(msgspec.Struct):
     metric: str
     stats: Stats
     qualifier: str | None = None
@@ -75,7 +75,7 @@ class Row(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    results: list[Row] | None = None
+    results: list[msgspec.Raw] | None = None  # of Row
 
 
 class Report:
@@ -175,9 +175,9 @@ class _Intervals:
         return position if aligned and whole and self._start <= begins < self._end else None
 
 
-def _rows(bodies: Sequence[bytes], rejects: Rejects) -> list[Row]:
-    answers = (decode_rows(body, Answer, "results", Row, "aggregates", rejects) for body in bodies)
-    return [row for answer in answers for row in answer.results or ()]
+def _rows(bodies: Sequence[bytes], rejects: Rejects) -> Iterator[Row]:
+    for body in bodies:
+        yield from good_rows(decode(body, Answer, "aggregates").results, Row, rejects)
 
 
 def _key(row: Row, selection: Selection, rejects: Rejects) -> SeriesKey | None:

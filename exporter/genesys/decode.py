@@ -1,14 +1,14 @@
 """JSON bytes into typed structs, and rows that make no sense out of the way.
 
-The fast path decodes a whole answer straight into structs. Only when a value has the wrong type is the answer
-taken apart row by row, so that one bad row costs that row. A body that is not JSON, or not of the promised
-shape, is a PayloadError.
+An answer is cut into rows first, and each row is decoded by itself when it is wanted: one bad row costs that row, the
+interpreter is free for scrapes between two rows, and a large answer is never in memory as objects. A body that is not
+JSON, or not of the promised shape, is a PayloadError.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
@@ -57,34 +57,16 @@ def decode(body: bytes, shape: type[T], endpoint: str) -> T:
     return decoded
 
 
-def decode_rows(body: bytes, envelope: type[T], rows_field: str, row: type, endpoint: str, rejects: Rejects) -> T:
-    """`body` as `envelope`, whose list `rows_field` holds `row` structs; those of the wrong type are rejected."""
-    try:
-        decoded: T = _decoder(envelope).decode(body)
-    except (msgspec.ValidationError, UnicodeDecodeError):
-        return _decode_row_by_row(body, envelope, rows_field, row, endpoint, rejects)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise PayloadError(f"{endpoint}: the answer is not what the contract promises: {_cause(error)}") from error
-    return decoded
-
-
-def _decode_row_by_row(
-    body: bytes, envelope: type[T], rows_field: str, row: type, endpoint: str, rejects: Rejects
-) -> T:
-    outer: Any = decode(body, dict[str, msgspec.Raw], endpoint)
-    raw_rows = outer.pop(rows_field, msgspec.Raw(b"[]"))
-    rows = [] if raw_rows == b"null" else decode(raw_rows, list[msgspec.Raw], endpoint)
-    rest = {name: decode(value, Any, endpoint) for name, value in outer.items()}
-    good = []
-    for raw in rows:
+def good_rows(rows: Iterable[msgspec.Raw] | None, shape: type[T], rejects: Rejects) -> Iterator[T]:
+    """Each row as `shape`; one that is not is rejected."""
+    decoder = _decoder(shape)
+    for raw in rows or ():
         try:
-            good.append(_decoder(row).decode(raw))
+            row: T = decoder.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             rejects.add("type")
-    try:
-        return msgspec.convert({**rest, rows_field: good}, envelope)
-    except msgspec.ValidationError as error:
-        raise PayloadError(f"{endpoint}: the answer is not what the contract promises: {_cause(error)}") from error
+        else:
+            yield row
 
 
 _decoder: Callable[[Any], msgspec.json.Decoder[Any]] = cache(msgspec.json.Decoder)

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from exporter.genesys.client import OBSERVATIONS, ApiClient, in_thread
-from exporter.genesys.decode import Rejects, decode_rows, fault_of, is_count
+from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count
 from exporter.genesys.selection import Selection, queue_predicates
 from exporter.models import OBSERVATION_COLUMNS, ObservationTable, SeriesKey
 
@@ -53,7 +53,7 @@ class Row(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    results: list[Row] | None = None
+    results: list[msgspec.Raw] | None = None  # of Row
 
 
 async def fetch_observations(
@@ -86,8 +86,7 @@ def parse_observations(
     contacts: dict[SeriesKey, list[float]] = {}
     agents: dict[tuple[str, str], float] = {}
     for body in bodies:
-        answer = decode_rows(body, Answer, "results", Row, "observations", rejects)
-        for row in answer.results or ():
+        for row in good_rows(decode(body, Answer, "observations").results, Row, rejects):
             queue_id, media_type = row.group.get("queueId"), row.group.get("mediaType")
             if not queue_id:
                 rejects.add("missing_id")

@@ -10,7 +10,7 @@ import msgspec
 
 from exporter.errors import PagingError
 from exporter.genesys.client import QUEUES, ApiClient
-from exporter.genesys.decode import Rejects, decode_rows
+from exporter.genesys.decode import Rejects, decode, good_rows
 from exporter.models import Queue
 
 #: What the vendor's own Terraform provider asks for; the largest size is not documented.
@@ -44,7 +44,7 @@ class QueueEntity(msgspec.Struct):
 
 
 class QueuePage(msgspec.Struct):
-    entities: list[QueueEntity] | None = None
+    entities: list[msgspec.Raw] | None = None  # of QueueEntity
     pageCount: int | None = None  # noqa: N815
 
 
@@ -55,7 +55,7 @@ async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
     promised = 0
     for number in range(1, MAX_PAGES + 1):
         before = len(queues) + rejects.lost.total()
-        page = await _page(client, number, deadline, rejects)
+        page = await _page(client, number, deadline)
         _take(page, queues, rejects)
         last = _last(page, number)
         if number >= last:
@@ -69,9 +69,9 @@ async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
     raise PagingError(f"queues: still no last page after {MAX_PAGES} pages")
 
 
-async def _page(client: ApiClient, number: int, deadline: float, rejects: Rejects) -> QueuePage:
+async def _page(client: ApiClient, number: int, deadline: float) -> QueuePage:
     body = await client.send(QUEUES, deadline, query=f"?pageSize={PAGE_SIZE}&pageNumber={number}&sortOrder=asc")
-    return decode_rows(body, QueuePage, "entities", QueueEntity, "queues", rejects)
+    return decode(body, QueuePage, "queues")
 
 
 def _last(page: QueuePage, number: int) -> int:
@@ -82,7 +82,7 @@ def _last(page: QueuePage, number: int) -> int:
 
 
 def _take(page: QueuePage, queues: dict[str, Queue], rejects: Rejects) -> None:
-    for entity in page.entities or ():
+    for entity in good_rows(page.entities, QueueEntity, rejects):
         if not entity.id:
             rejects.add("missing_id")
         elif entity.id in queues:

@@ -18,7 +18,7 @@ import orjson
 
 from exporter.errors import PagingError
 from exporter.genesys.client import SUMMARY, ApiClient, in_thread
-from exporter.genesys.decode import Rejects, decode_rows, is_count
+from exporter.genesys.decode import Rejects, decode, good_rows, is_count
 from exporter.genesys.intervals import BUCKET_SECONDS, epoch_seconds, instant
 from exporter.genesys.selection import Selection
 from exporter.models import WINDOW_COLUMNS, BucketBatch, IntColumn, QueueTable, SeriesKey, Window
@@ -49,7 +49,7 @@ class Paging(msgspec.Struct):
 
 
 class Page(msgspec.Struct):
-    entities: list[Entity] | None = None
+    entities: list[msgspec.Raw] | None = None  # of Entity
     paging: Paging | None = None
 
 
@@ -86,9 +86,8 @@ async def fetch_entities(
     allowed = MAX_PAGES
     for number in range(1, MAX_PAGES + 1):
         body = await client.send(SUMMARY, deadline, body=report.body(window, token), background=background)
-        page = await in_thread(len(body), partial(_parse_page, body, rejects))
-        entities += page.entities or ()
-        paging = page.paging or Paging()
+        found, paging = await in_thread(len(body), partial(parse_page, body, rejects))
+        entities += found
         if number == 1:
             allowed = _pages_allowed(paging)
         token = paging.nextPageToken
@@ -102,8 +101,9 @@ async def fetch_entities(
     raise PagingError(f"summary: still no last page after {MAX_PAGES} pages")
 
 
-def _parse_page(body: bytes, rejects: Rejects) -> Page:
-    return decode_rows(body, Page, "entities", Entity, "summary", rejects)
+def parse_page(body: bytes, rejects: Rejects) -> tuple[list[Entity], Paging]:
+    page = decode(body, Page, "summary")
+    return list(good_rows(page.entities, Entity, rejects)), page.paging or Paging()
 
 
 def _pages_allowed(paging: Paging) -> int:

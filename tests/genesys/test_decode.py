@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.errors import PayloadError
 from exporter.genesys.aggregates import Answer as Aggregates
 from exporter.genesys.aggregates import Row as AggregatesRow
-from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects, decode_rows, is_count, is_sum
+from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects, decode, good_rows, is_count, is_sum
 from exporter.genesys.observations import Answer as Observations
 from exporter.genesys.observations import Row as ObservationsRow
 from exporter.genesys.queues import QueueEntity, QueuePage
@@ -49,10 +49,12 @@ def rejected(rejects: Rejects) -> dict[str, int]:
 def test_any_bytes_are_rows_or_a_payload_error(body: bytes, envelope: Any, field: str, row: Any) -> None:
     rejects = Rejects()
     try:
-        decoded = decode_rows(body, envelope, field, row, "endpoint", rejects)
+        raw = getattr(decode(body, envelope, "endpoint"), field)
     except PayloadError:
         return
-    assert all(isinstance(good, row) for good in getattr(decoded, field) or ())
+    good = list(good_rows(raw, row, rejects))
+    assert all(isinstance(each, row) for each in good)
+    assert len(good) + rejects.lost.total() == len(raw or ())
     assert set(rejected(rejects)) <= {"type"}
 
 
@@ -81,33 +83,36 @@ def test_a_row_of_the_wrong_type_costs_that_row_alone(bad: bytes, place: int) ->
     rows = [json.dumps(GOOD).encode()] * 2
     rows.insert(place, bad)
     rejects = Rejects()
-    answer = decode_rows(b'{"results": [' + b",".join(rows) + b"]}", Aggregates, "results", AggregatesRow, "e", rejects)
-    assert [row.group for row in answer.results or ()] == [GOOD["group"]] * 2
+    answer = decode(b'{"results": [' + b",".join(rows) + b"]}", Aggregates, "e")
+    assert [row.group for row in good_rows(answer.results, AggregatesRow, rejects)] == [GOOD["group"]] * 2
     assert rejected(rejects) == {"type": 1}
 
 
 def test_two_bad_rows_are_counted_as_two() -> None:
     rejects = Rejects()
-    decode_rows(b'{"results": [1, 2]}', Aggregates, "results", AggregatesRow, "e", rejects)
+    assert list(good_rows(decode(b'{"results": [1, 2]}', Aggregates, "e").results, AggregatesRow, rejects)) == []
     assert rejected(rejects) == {"type": 2}
 
 
 def test_what_stands_beside_the_rows_is_kept_when_a_row_is_bad() -> None:
-    body = b'{"entities": [1, {"id": "q-1"}], "pageCount": 7, "unknown": {"x": [1]}}'
-    page = decode_rows(body, QueuePage, "entities", QueueEntity, "queues", Rejects())
+    page = decode(b'{"entities": [1, {"id": "q-1"}], "pageCount": 7, "unknown": {"x": [1]}}', QueuePage, "queues")
     assert page.pageCount == 7
-    assert [entity.id for entity in page.entities or ()] == ["q-1"]
+    assert [entity.id for entity in good_rows(page.entities, QueueEntity, Rejects())] == ["q-1"]
+
+
+def test_no_rows_are_none_to_read() -> None:
+    assert list(good_rows(None, QueueEntity, Rejects())) == []
 
 
 @pytest.mark.parametrize("body", [b'{"results": {}}', b'{"results": "x"}', b'{"results": 5}'])
 def test_rows_that_are_no_list_are_a_payload_error(body: bytes) -> None:
-    with pytest.raises(PayloadError, match="Expected `array`"):
-        decode_rows(body, Aggregates, "results", AggregatesRow, "e", Rejects())
+    with pytest.raises(PayloadError, match=r"Expected `array"):
+        decode(body, Aggregates, "e")
 
 
 def test_the_message_names_the_place_and_never_the_value() -> None:
     with pytest.raises(PayloadError) as caught:
-        decode_rows(b'{"entities": [], "pageCount": "s3cret"}', QueuePage, "entities", QueueEntity, "queues", Rejects())
+        decode(b'{"entities": [], "pageCount": "s3cret"}', QueuePage, "queues")
     assert "`int | null`" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 

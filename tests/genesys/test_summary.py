@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import AuthError, GenesysError, PagingError, PayloadError
-from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects, decode_rows
+from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects
 from exporter.genesys.selection import Selection
-from exporter.genesys.summary import Entity, Page, Report, fetch_entities, to_buckets, to_window
+from exporter.genesys.summary import Entity, Report, fetch_entities, parse_page, to_buckets, to_window
 from exporter.models import WINDOW_COLUMNS, BucketBatch, SeriesKey, Window
 from tests.genesys.conftest import SUMMARY, TOKEN, Client, Reply, Seen
 from tests.genesys.strategies import summary_pages, unhurried
@@ -54,7 +54,7 @@ async def fetch(client: Client, queue_ids: tuple[str, ...] = ()) -> tuple[list[s
 def buckets(*entities: Any, selection: Selection = ALL, bucket: str = "PT15M") -> tuple[BucketBatch, dict[str, int]]:
     rejects = Rejects()
     body = json.dumps({"entities": list(entities)}).encode()
-    decoded = decode_rows(body, Page, "entities", Entity, "summary", rejects).entities or []
+    decoded, _ = parse_page(body, rejects)
     return to_buckets(decoded, SPAN, bucket, selection, rejects), dict(rejects._counts)
 
 
@@ -297,7 +297,7 @@ def test_no_answer_gets_a_wrong_number_into_the_buckets(bodies: list[bytes]) -> 
     rejects, entities = Rejects(), list[Entity]()
     for body in bodies:
         try:
-            entities += decode_rows(body, Page, "entities", Entity, "summary", rejects).entities or ()
+            entities += parse_page(body, rejects)[0]
         except PayloadError:
             return
     batch = to_buckets(entities, SPAN, "PT15M", ALL, rejects)

@@ -2,7 +2,7 @@
 
 In comes what may be shown of a snapshot, out go a ranking of its rows and the worst of them in words. A flag says that
 a value is beyond the threshold; a row is *in trouble* only where that also matters to somebody: on the bad side, and
-by at least three contacts. One abandoned contact at a quiet queue has a great z-score and is nobody's incident, so
+by enough contacts. One abandoned contact at a quiet queue has a great z-score and is nobody's incident, so
 flags of that kind come after every trouble. For a worker thread; nothing here knows HTML or JSON.
 """
 
@@ -24,9 +24,12 @@ METRICS = (ABANDONMENT, SLA_BREACH, OFFERED)
 #: Grades of a row.
 ORDINARY, FLAGGED, TROUBLE = 0, 1, 2
 
-#: Below this many contacts more (or less) than usual, and this many percentage points, nobody would act.
+#: Below this many contacts and percentage points more than usual nobody would act on a rate.
 MATTERS_CONTACTS = 3.0
 MATTERS_RATIO = 0.02
+#: The same for the contacts themselves: fewer may mean that nobody gets through, more are trouble only when many.
+MATTERS_FEWER = 5.0
+MATTERS_MORE = 10.0
 
 #: Sentences above the list; whoever has more troubles than this reads the list.
 MOST_FINDINGS = 3
@@ -77,8 +80,8 @@ def _graded(score: ScoreColumns, volume: FloatColumn | None) -> NDArray[np.int64
     flagged = score.anomaly == 1.0
     difference = score.value - score.mean
     with np.errstate(invalid="ignore"):
-        if volume is None:  # contacts themselves: both sides matter, a queue that nobody reaches above all
-            matters = np.abs(difference) >= MATTERS_CONTACTS
+        if volume is None:
+            matters = (difference >= MATTERS_MORE) | (difference <= -MATTERS_FEWER)
         else:
             matters = (difference >= MATTERS_RATIO) & (difference * volume >= MATTERS_CONTACTS)
     return np.where(flagged, np.where(matters, TROUBLE, FLAGGED), ORDINARY)

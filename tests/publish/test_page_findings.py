@@ -59,7 +59,8 @@ def rows(size: int) -> dict[str, Any]:
         (SLA_BREACH, 0.9, 0.1, 8.0, 1, TROUBLE),
         (OFFERED, 0.0, 40.0, -8.0, 1, TROUBLE),  # nobody gets through
         (OFFERED, 80.0, 40.0, 8.0, 1, TROUBLE),
-        (OFFERED, 2.0, 0.5, 8.0, 1, FLAGGED),
+        (OFFERED, 5.0, 0.5, 8.0, 1, FLAGGED),
+        (OFFERED, 0.0, 4.0, -8.0, 1, FLAGGED),
         (OFFERED, NAN, 40.0, NAN, NAN, ORDINARY),
     ],
 )

@@ -98,6 +98,10 @@ class Method(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """The metrics it scores."""
 
+    @property
+    def max_model_age_seconds(self) -> float:
+        """How old a model may be when many past buckets are scored; 0 = made anew for every bucket."""
+
     def fit(self, baseline: Baseline, options: ScoreOptions) -> Model:
         """Learns what is normal. The heavy part: needed again only when a bucket has closed."""
 

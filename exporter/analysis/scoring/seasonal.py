@@ -29,6 +29,8 @@ CHUNK_CELLS = 50_000
 #: More series at once would make the matrix product start threads of its own, which wait for each other.
 MAX_CHUNK_SERIES = 64
 RHO_LIMIT = 0.95
+#: Days with contacts before a volume is scored: the season of a queue that was created yesterday is not known.
+MIN_VOLUME_DAYS = 4
 
 
 class Table(Protocol):
@@ -83,6 +85,7 @@ class Seasonal:
     name: ClassVar[str] = "seasonal"
     default_threshold: ClassVar[float] = 3.0
     metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH, OFFERED)
+    max_model_age_seconds: ClassVar[float] = 6 * 3600.0  # as long as the newest hours teach nothing
 
     def fit(self, baseline: Baseline, options: ScoreOptions) -> SeasonalModel:
         """Tables for all series, a few at a time, so that memory does not grow with the baseline's length."""
@@ -164,7 +167,7 @@ class VolumeTable:
         tables = self.tables
         mean = tables.mean[row][series].astype(np.float64)
         spread = tables.spread[series].astype(np.float64)
-        enough = tables.buckets[series] >= rules.options.min_samples
+        enough = (tables.buckets[series] >= rules.options.min_samples) & (tables.days[series] >= MIN_VOLUME_DAYS)
         scored = enough & ~np.isnan(x)
         z = np.full(x.shape, np.nan)
         usual = tables.usual[row][series].astype(np.float64)

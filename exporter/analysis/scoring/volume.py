@@ -44,13 +44,14 @@ class VolumeTables:
     """`mean` contacts of a bucket by slot of the next 24 hours, (slots, series).
 
     `usual` is what the time of day alone lets expect, where too few such weekdays were seen to trust them (else it is
-    the mean). By series: `spread` α, and `buckets` with volume.
+    the mean). By series: `spread` α, `buckets` with volume and local `days` with volume.
     """
 
     mean: Grid
     usual: Grid
     spread: Grid
     buckets: Grid
+    days: Grid
 
     @classmethod
     def joined(cls, parts: Sequence[VolumeTables]) -> VolumeTables:
@@ -108,7 +109,8 @@ def fit_volume(calendar: Calendar, contacts: Grid) -> VolumeTables:
         np.maximum(calendar.next_day(mean), LEAST),
         np.maximum(calendar.next_day(np.where(trusted, mean, usual)), LEAST),
         alpha + _day_spread(sums),
-        (contacts > 0).sum((0, 1)).astype(np.float32),
+        np.count_nonzero(contacts, axis=(0, 1)).astype(np.float32),
+        np.count_nonzero(contacts.any(1), axis=0).astype(np.float32),
     )
 
 

@@ -66,6 +66,7 @@ class ZScore:
     name: ClassVar[str] = "zscore"
     default_threshold: ClassVar[float] = 2.0
     metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH)
+    max_model_age_seconds: ClassVar[float] = 0.0  # the formula speaks of the buckets before: all of them
 
     def fit(self, baseline: Baseline, options: ScoreOptions) -> ZScoreModel:
         """Mean and deviation of every series and metric."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -212,7 +213,7 @@ async def test_a_row_that_stays_broken_is_done_without_in_the_end(
         return tuple(key.queue_id for key in batch.keys)
 
     for _ in range(2):
-        with pytest.raises(PayloadError, match="1 rows of closed buckets could not be read; asking again"):
+        with pytest.raises(PayloadError, match="1 of the rows of closed buckets could not be read; asking again"):
             await ask()
         client.clock.advance(patience / 2)
     for _ in range(2):
@@ -347,6 +348,29 @@ async def test_one_request_of_the_back_fill_is_a_day_or_less_where_the_org_is_la
         assert source.buckets_per_request(None) == 96
     assert aggregates(client).buckets_per_request(directory(2000)) == 50
     assert aggregates(client, bucket="PT1D").buckets_per_request(directory(5)) == 1
+
+
+# The event loop
+
+
+class Watched(Selection):
+    """Notes in which thread answers are read."""
+
+    threads: set[int] = set()  # noqa: RUF012 - one test uses it
+
+    def takes_media(self, media_type: str) -> bool:
+        self.threads.add(threading.get_ident())
+        return super().takes_media(media_type)
+
+
+@pytest.mark.parametrize(("rows", "in_the_loop"), [(1, True), (2000, False)])
+async def test_large_answers_are_read_beside_the_event_loop(client: Client, rows: int, in_the_loop: bool) -> None:
+    client.service.script(AGGREGATES, Reply({"results": [row(f"q-{number}") for number in range(rows)]}))
+    Watched.threads.clear()
+    source = aggregates(client, Watched())
+    assert len((await source.window(WINDOW_AT_NINE, None, client.deadline())).keys) == rows
+    await source.buckets(SPAN, None, client.deadline())
+    assert (threading.get_ident() in Watched.threads) is in_the_loop
 
 
 # The summary contract

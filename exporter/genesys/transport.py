@@ -34,6 +34,8 @@ RETRY_AFTER_CAP_SECONDS = 180.0
 CALL_TIMEOUT_SECONDS = 30.0
 #: A day of quarter hours for a thousand queues is some 50 MB; beyond this something is wrong.
 MAX_BODY_BYTES = 128 * 1024 * 1024
+#: No error of the service is that long; a page of a proxy may be, and says nothing.
+MAX_REFUSAL_BYTES = 256 * 1024
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -198,13 +200,15 @@ def _as_it_is(headers: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
 
 
 async def _read(endpoint: str, answer: aiohttp.ClientResponse) -> bytes:
-    """The whole body, or PayloadError as soon as it proves too large."""
-    body = bytearray()
+    """The whole body, or PayloadError as soon as it proves too large; of a refusal, what its words may need."""
+    good, body = 200 <= answer.status < 300, bytearray()
     async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > (MAX_BODY_BYTES if good else MAX_REFUSAL_BYTES):
             answer.close()
-            raise PayloadError(f"{endpoint}: the answer is larger than {MAX_BODY_BYTES >> 20} MiB")
+            if good:
+                raise PayloadError(f"{endpoint}: the answer is larger than {MAX_BODY_BYTES >> 20} MiB")
+            break
     return bytes(body)
 
 

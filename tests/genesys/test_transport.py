@@ -280,6 +280,14 @@ async def test_an_answer_without_end_is_cut_at_the_limit(client: Client) -> None
     assert len(client.service.seen) == 1
 
 
+async def test_a_refusal_without_end_is_not_read_to_it(client: Client) -> None:
+    head = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 900000000\r\n\r\n"
+    async with raw_service(head + b" " * (transport.MAX_REFUSAL_BYTES + 1)) as raw:
+        with pytest.raises(Unavailable, match=r"^aggregates: HTTP 502$"):
+            await client.send(url=raw.url)
+    assert {called.code for called in client.events_of(ApiCalled)} == {"502"}
+
+
 async def test_a_slow_answer_costs_no_more_than_the_deadline(client: Client) -> None:
     client.service.script(AGGREGATES, Reply(slow_seconds=5))
     with pytest.raises(Unavailable, match="no answer within"):

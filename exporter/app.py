@@ -24,6 +24,7 @@ from exporter import __version__
 from exporter.analysis.analyst import Analyst
 from exporter.analysis.history import History
 from exporter.analysis.scoring import ScoreOptions, method
+from exporter.analysis.scoring.walk import walk
 from exporter.backfill import Backfill
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AuthError, ExporterError, HistoryError, SettingsError
@@ -38,8 +39,9 @@ from exporter.models import QUEUES, ApiHook, Directory, PollReport, Snapshot
 from exporter.poller import Poller, Rhythm
 from exporter.publish.access import Access
 from exporter.publish.publisher import Publisher
+from exporter.publish.runner import Runner
 from exporter.publish.self_metrics import SelfMetrics
-from exporter.publish.server import RUNNER_LIMITS, make_app
+from exporter.publish.server import make_app
 from exporter.publish.web_config import WatchedConfig
 from exporter.settings import Settings
 
@@ -173,6 +175,7 @@ async def running(
         )
         work = asyncio.create_task(_work(poller, backfill))
         stack.push_async_callback(_cancelled, work)
+        stack.callback(analyst.stop)
         yield Running(url, poller, publisher, history, work)
 
 
@@ -222,6 +225,7 @@ def _analyst(settings: Settings, history: History) -> Analyst:
         contract=settings.contract,
         bucket=settings.bucket,
         max_series=settings.max_series,
+        walk=walk,
     )
 
 
@@ -291,8 +295,8 @@ def _guarded_app(guard: WatchedConfig | None, **parts: Any) -> web.Application:
 
 @asynccontextmanager
 async def _listening(app: web.Application, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[str]:
-    options: Any = {"access_log": None, "handle_signals": False, "shutdown_timeout": DRAIN_SECONDS, **RUNNER_LIMITS}
-    runner = web.AppRunner(app, **options)
+    options: Any = {"access_log": None, "handle_signals": False, "shutdown_timeout": DRAIN_SECONDS}
+    runner = Runner(app, **options)
     await runner.setup()
     try:
         try:

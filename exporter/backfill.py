@@ -42,6 +42,8 @@ class HistoryKeeper(Protocol):
 
     def complete(self) -> object: ...
 
+    def score_past(self) -> object: ...
+
 
 class Backfill:
     """Fetches what history lacks, until cancelled."""
@@ -101,6 +103,7 @@ class Backfill:
             await asyncio.to_thread(self._keeper.complete)
             await self._republish()
             self._completed = True
+            await asyncio.to_thread(self._keeper.score_past)
 
     async def _wait(self, pause: float) -> float:
         """Wait for `pause` seconds; how long to wait next."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Event
 
 import numpy as np
 
@@ -81,6 +82,7 @@ class Analyst:
         the buckets of the back-fill, which stay unscored without it."""
         self.history = history
         self._method, self._options, self._walk = method, options, walk
+        self._stopping = Event()
         self._contract, self._bucket = contract, bucket
         self._order, self._names, self._agents = RowOrder(), QueueNames(history.names()), AgentLabels()
         self._ceiling = Ceiling(max_series)
@@ -99,10 +101,17 @@ class Analyst:
         return self.history.missing(since_seconds, until_seconds)
 
     def complete(self) -> None:
-        """There is nothing more to fetch: counters are published, and the past gets its scores."""
+        """There is nothing more to fetch: from now on the counters are published."""
         self.history.mark_backfilled()
+
+    def score_past(self) -> None:
+        """Gives fetched buckets the scores of the time when they closed; takes up to a minute, or until `stop`."""
         if self._walk is not None:
-            score_past(self.history, self._walk, self._method, self._options)
+            score_past(self.history, self._walk, self._method, self._options, self._stopping.is_set)
+
+    def stop(self) -> None:
+        """Ends `score_past` after the buckets in hand."""
+        self._stopping.set()
 
     def snapshot(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from exporter.analysis.baseline import Baseline
 from exporter.analysis.history import History
 from exporter.analysis.scoring import Method, Model, ScoreOptions
 from exporter.analysis.scoring.zscore import ZScore
-from exporter.analysis.walking import Walked
+from exporter.analysis.walking import BUCKETS_AT_A_TIME, Walked
 from exporter.models import (
     ABANDONMENT,
     OFFERED,
@@ -266,18 +266,33 @@ def test_the_model_is_fitted_anew_only_when_the_baseline_has_changed() -> None:
 
 
 def test_the_buckets_of_the_back_fill_are_scored_by_a_walk_but_for_the_newest() -> None:
-    def walk(method: Method, baseline: Baseline, options: ScoreOptions) -> Iterator[Walked]:
+    def walk(method: Method, baseline: Baseline, options: ScoreOptions, wanted: Container[int]) -> Iterator[Walked]:
         for row, start in enumerate(baseline.starts.tolist()):
+            if start not in wanted:
+                continue
             z = baseline.counts["offered"][row].astype(float)
             yield start, {ABANDONMENT: (z, (z > 20).astype(float))}
 
     desk = Desk(walk=walk)
     desk.history.merge(batch({start_of(i): {A: cell(i + 1), B: cell(1)} for i in range(40)}))
-    desk.analyst.complete()
+    desk.analyst.score_past()
     assert desk.history.unscored() == [start_of(39)]
     buckets = list(desk.history.read(start_of(0), start_of(39)))
     assert [bucket.z[ABANDONMENT].tolist() for bucket in buckets] == [[i + 1, 1] for i in range(39)]
     assert [bucket.anomaly[ABANDONMENT].tolist() for bucket in buckets] == [[float(i > 19), 0] for i in range(39)]
+
+
+def test_scoring_the_past_ends_when_it_is_told_to_and_goes_on_later() -> None:
+    def walk(method: Method, baseline: Baseline, options: ScoreOptions, wanted: Container[int]) -> Iterator[Walked]:
+        desk.analyst.stop()
+        for start in baseline.starts.tolist():
+            if start in wanted:
+                yield start, {ABANDONMENT: (np.zeros(1), np.zeros(1))}
+
+    desk = Desk(walk=walk)
+    desk.history.merge(batch({start_of(i): {A: cell(1)} for i in range(40)}))
+    desk.analyst.score_past()
+    assert len(desk.history.unscored()) == 40 - BUCKETS_AT_A_TIME
 
 
 def test_what_is_too_old_is_removed_every_hour() -> None:

@@ -99,7 +99,7 @@ def headline(shown: Shown, ranking: Ranking) -> str:
     queues = len({keys[row].queue_id for row in np.flatnonzero(ranking.grade == TROUBLE).tolist()})
     if queues:
         return f"{queues} queue{'s' if queues > 1 else ''} in trouble"
-    if _org_findings(shown):
+    if _org_findings(shown, outage=True) or _org_findings(shown, outage=False):
         return "No single queue is in trouble, all together are"
     if not (ranking.worst >= 0).any():
         return "Nothing can be scored yet: there is too little history"
@@ -107,10 +107,14 @@ def headline(shown: Shown, ranking: Ranking) -> str:
 
 
 def findings(shown: Shown, ranking: Ranking, most: int = MOST_FINDINGS) -> list[Finding]:
-    """The org's own troubles, then the worst rows in trouble, `most` of them all together."""
-    found = _org_findings(shown)[:most]
+    """The worst, `most` of them: an outage of the org, then rows in trouble, then what else is true of the org.
+
+    One large queue in trouble shows in the org's rates as well; people want to know which one it is.
+    """
     troubled = ranking.order[ranking.grade[ranking.order] == TROUBLE]
-    return found + [_row_finding(shown, ranking, row) for row in troubled[: most - len(found)].tolist()]
+    rows = [_row_finding(shown, ranking, row) for row in troubled[:most].tolist()]
+    outages, others = _org_findings(shown, outage=True), _org_findings(shown, outage=False)
+    return [*outages, *rows, *others][:most]
 
 
 def _row_finding(shown: Shown, ranking: Ranking, row: int) -> Finding:
@@ -127,15 +131,21 @@ def _row_finding(shown: Shown, ranking: Ranking, row: int) -> Finding:
     return Finding(row, rows.names[row], rows.keys[row].media_type, sentences[0], " · ".join(more))
 
 
-def _org_findings(shown: Shown) -> list[Finding]:
+def _org_findings(shown: Shown, *, outage: bool) -> list[Finding]:
+    """Media types of the whole org: those with far fewer contacts than usual, or those where more is worse."""
     scores, media = shown.org_scores, shown.snapshot.org_media
     return [
         Finding(None, "All queues together", media[place], sentence(metric, scores, place), "")
         for metric in METRICS
         if scores is not None and metric in scores.metrics
         for place in np.flatnonzero(scores.metrics[metric].anomaly == 1.0).tolist()
-        if scores.metrics[metric].z[place] > 0 or metric == OFFERED
+        if _wanted(metric, scores.metrics[metric].z[place], outage=outage)
     ]
+
+
+def _wanted(metric: str, z: float, *, outage: bool) -> bool:
+    """Fewer contacts are the outage; every other score counts where it is high."""
+    return (metric == OFFERED and z < 0) if outage else z > 0
 
 
 def sentence(metric: str, scores: Scores, row: int) -> str:

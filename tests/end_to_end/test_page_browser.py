@@ -117,7 +117,7 @@ async def test_the_demo_tells_which_queue_is_in_trouble_and_why(browser: Browser
             while True:
                 async with http.get(f"{url}/dashboard?anomalous=true") as answer:
                     alerts = (await answer.json()).get("alerts") or []
-                if any(alert["zScore"] > 5 and alert["currentValue"] > 20 for alert in alerts):
+                if any(alert["zScore"] > 4 and alert["metric"] == "abandonmentRate" for alert in alerts):
                     break
                 await asyncio.sleep(0.2)
     tab = await opened(browser, url)

@@ -126,12 +126,31 @@ def test_a_finding_tells_why_and_what_goes_with_it() -> None:
     assert finding.more.replace("\N{NO-BREAK SPACE}", " ") == more
 
 
-def test_the_whole_org_comes_before_its_queues() -> None:
+def test_an_outage_of_the_whole_org_is_told_although_no_queue_stands_out() -> None:
     made = shown(org_scores=org_scores())
     assert headline(made, rank(made)) == "No single queue is in trouble, all together are"
     (finding,) = findings(made, rank(made))
     assert (finding.row, finding.name, finding.media_type) == (None, "All queues together", "voice")
     assert finding.text == "22 contacts offered, usually 80 ± 9"
+
+
+def test_an_outage_comes_before_the_queues_and_the_orgs_rates_after_them() -> None:
+    org = Scores(
+        "seasonal",
+        3.0,
+        one_metric(ABANDONMENT, value=[0.3, 0.1], z=[5.0, 0.0], anomaly=[1, 0])
+        | one_metric(OFFERED, value=[80.0, 22.0], mean=[40.0, 80.0], z=[6.0, -6.5], anomaly=[1, 1]),
+    )
+    metrics = one_metric(ABANDONMENT, value=[0.9], z=[5.0], anomaly=[1])
+    made = shown(scores=Scores("seasonal", 3.0, metrics), org_scores=org, **rows(1))
+    told = [(found.row, found.media_type, found.text.split(",")[0]) for found in findings(made, rank(made), 9)]
+    assert told == [
+        (None, "voice", "22 contacts offered"),
+        (0, "voice", "90\N{NO-BREAK SPACE}% abandoned"),
+        (None, "chat", "30\N{NO-BREAK SPACE}% abandoned"),
+        (None, "chat", "80 contacts offered"),
+    ]
+    assert len(findings(made, rank(made))) == 3
 
 
 @pytest.mark.parametrize(

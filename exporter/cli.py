@@ -13,7 +13,7 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from exporter import __version__
 from exporter.errors import ExporterError, SettingsError
 from exporter.logs import configure_logging
 from exporter.progress import Progress
-from exporter.settings import Settings, load_settings
+from exporter.settings import DEFAULT_THRESHOLDS, MEMORY, Settings, load_settings
 
 if TYPE_CHECKING:
     from exporter.simulator import SimulatedOrg
@@ -70,7 +70,27 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="the simulated org alone")
     _add_org_options(simulate, f"port of the org (default: {SIMULATE_PORT})")
     simulate.set_defaults(run=_simulate)
+    backtest = commands.add_parser("backtest", help="score a CSV of past buckets: what would have been flagged?")
+    _add_backtest_options(backtest)
+    backtest.set_defaults(run=_backtest)
     return parser
+
+
+def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.csv",
+        help="the columns of /export.csv, or queue,t,offered,abandoned,sla_breach",
+    )
+    parser.add_argument("--method", choices=(*DEFAULT_THRESHOLDS, "all"), help="default: EXPORTER_SCORE_METHOD")
+    parser.add_argument("--threshold", type=_above_zero, metavar="T", help="standard deviations; default: the method's")
+    parser.add_argument("--baseline-days", type=_at_least_one, metavar="N", help="default: EXPORTER_BASELINE_DAYS")
+    parser.add_argument("--timezone", metavar="ZONE", help="IANA name of the local time; default: EXPORTER_TIMEZONE")
+    parser.add_argument("--list", type=_at_least_one, default=20, metavar="N", help="flagged buckets to list")
+    parser.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score")
+    parser.add_argument("--plot", type=Path, metavar="OUT", help="draw a queue: .html, .svg, or .png with matplotlib")
+    parser.add_argument("--queue", metavar="NAME", help="the queue to draw, by name or id; default: the busiest")
 
 
 def _add_org_options(parser: argparse.ArgumentParser, port_help: str) -> None:
@@ -86,6 +106,16 @@ def _at_least_one(text: str) -> int:
 
 def _port(text: str) -> int:
     return _whole_number(text, 0, 65_535)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if 0 < number < float("inf"):
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
 def _whole_number(text: str, least: int, most: int) -> int:
@@ -114,13 +144,25 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory(prefix="genesys-cloud-exporter-demo-") as folder:
-        defaults = {**DEMO_DEFAULTS, "EXPORTER_HISTORY": str(Path(folder) / "history.sqlite3")}
+    with _demo_history() as history:
+        defaults = {**DEMO_DEFAULTS, "EXPORTER_HISTORY": history}
         if arguments.queues > DEMO_QUICK_QUEUES:
             del defaults["EXPORTER_POLL_INTERVAL"]
         port = {} if arguments.port is None else {"EXPORTER_PORT": str(arguments.port)}
         _load(defaults=defaults, overrides=port, require_credentials=False)  # faults first, before a socket opens
         return asyncio.run(_until_stopped(lambda: _demonstrate(arguments, defaults, port)))
+
+
+@contextlib.contextmanager
+def _demo_history() -> Iterator[str]:
+    """Where the demo keeps its history: a folder of its own, or memory where none can be made."""
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="genesys-cloud-exporter-demo-")
+    except OSError:
+        yield MEMORY
+        return
+    with scratch as folder:
+        yield str(Path(folder) / "history.sqlite3")
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
@@ -134,6 +176,29 @@ def _check(arguments: argparse.Namespace) -> int:
     for warning in settings.warnings:
         _complain(warning)
     return asyncio.run(_check_access(settings))
+
+
+def _backtest(arguments: argparse.Namespace) -> int:
+    from exporter.analysis.backtest import BacktestOptions
+    from exporter.analysis.scoring import ScoreOptions
+    from exporter.backtesting import Outputs, backtest
+
+    given = {"EXPORTER_SCORE_METHOD": arguments.method, "EXPORTER_TIMEZONE": arguments.timezone}
+    overrides = {name: value for name, value in given.items() if value not in (None, "all")}
+    settings = _load(overrides=overrides, require_credentials=False)
+    wished = settings.anomaly_threshold if settings.is_set("EXPORTER_ANOMALY_THRESHOLD") else None
+    options = BacktestOptions(
+        methods=tuple(DEFAULT_THRESHOLDS) if arguments.method == "all" else (settings.score_method,),
+        scores=ScoreOptions(
+            threshold=arguments.threshold or wished,
+            min_samples=settings.baseline_min_samples,
+            timezone=settings.timezone.key,
+        ),
+        baseline_seconds=(arguments.baseline_days or settings.baseline_days) * 86_400,
+    )
+    outputs = Outputs(arguments.scores, arguments.plot, arguments.queue, arguments.list)
+    print(backtest(arguments.file, options, outputs), end="")
+    return OK
 
 
 async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> int:

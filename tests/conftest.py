@@ -6,6 +6,7 @@ Nothing here replaces a part of the exporter: the clock is injected, servers lis
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -116,6 +117,16 @@ async def start_org(clock: FakeClock) -> AsyncIterator[Callable[[OrgConfig], Awa
             return OrgAtWork(org, await running.enter_async_context(serve(org)))
 
         yield start
+
+
+@pytest.fixture
+def own_logging() -> Iterator[logging.Logger]:
+    """The root logger; what a command sets up there for a process of its own is undone at the test's end."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,16 +25,6 @@ def clock() -> FakeClock:
     return FakeClock(datetime.now(UTC))
 
 
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    """Commands set up logging for a process of their own."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 class Checked:
     """One run of `check`: its exit code and what it printed."""
 
@@ -49,7 +39,9 @@ Check = Callable[[Mapping[str, str]], Awaitable[Checked]]
 
 
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Check:
+def check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, own_logging: logging.Logger
+) -> Check:
     """Runs `check` with these variables and no others."""
     monkeypatch.chdir(tmp_path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -80,18 +79,9 @@ def test_an_exception_cannot_forge_a_line_of_text() -> None:
     assert "\x1b" not in TextFormatter().format(made)
 
 
-@pytest.fixture
-def root_logger() -> Iterator[logging.Logger]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield root
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.mark.parametrize(("style", "begins"), [("text", "2"), ("json", "{")])
 def test_everything_from_the_level_up_goes_to_stderr_in_the_style(
-    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str], style: str, begins: str
+    own_logging: logging.Logger, capsys: pytest.CaptureFixture[str], style: str, begins: str
 ) -> None:
     configure_logging("warning", style)
     log = logging.getLogger("exporter.somewhere")
@@ -104,7 +94,7 @@ def test_everything_from_the_level_up_goes_to_stderr_in_the_style(
 
 
 def test_every_request_that_is_served_stays_out_of_the_log(
-    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    own_logging: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging("debug", "text")
     logging.getLogger("aiohttp.access").info("GET /metrics 200")

@@ -159,7 +159,8 @@ async def test_whenever_it_is_killed_nothing_is_lost_counted_twice_or_fetched_ag
 
 async def assert_all_is_the_truth(case: Case, served: Served) -> None:
     """History holds every bucket once and as it was, and the counters are its sums."""
-    counted, rows = {}, await served.history()
+    counted: dict[tuple[str, str, str], float] = {}
+    rows = await served.history()
     while counted != (counted := totals(await served.metrics())):  # no bucket was merged in between
         rows = await served.history()
     starts = sorted({row.start for row in rows})

@@ -149,7 +149,14 @@ async def running(
     address to listen on is taken.
     """
     clock = clock or SystemClock()
-    metrics = SelfMetrics(clock, version=__version__, contract=settings.contract, reject_reasons=REJECT_REASONS)
+    metrics = SelfMetrics(
+        clock,
+        version=__version__,
+        contract=settings.contract,
+        reject_reasons=REJECT_REASONS,
+        poll_interval_seconds=settings.poll_interval_seconds,
+        calls_per_minute=settings.requests_per_minute,
+    )
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings, clock, metrics.on_api_event))
         check_budget(client.source.plan(None), settings, 0)
@@ -172,6 +179,7 @@ async def running(
             directory=lambda: poller.readings.directory,
             republish=poller.republish,
             progress=progress,
+            on_missing=metrics.on_missing_buckets,
         )
         work = asyncio.create_task(_work(poller, backfill))
         stack.push_async_callback(_cancelled, work)

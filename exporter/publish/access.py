@@ -1,8 +1,9 @@
 """Who may come in: Basic authentication against bcrypt hashes, and client certificates by name.
 
-In: a request. Out: its answer, or 401 and 403 that take the same time whatever was wrong. bcrypt is slow by design: it
-runs in a thread, one at a time, and what it once accepted is remembered by a keyed digest, so that a flood of wrong
-passwords cannot delay a scraper that is known. `/-/healthy` and `/-/ready` are open to all.
+In: a request. Out: its answer, or 401 for a stranger and 403 for a certificate of another name. A wrong password costs
+the same whoever's name came with it. bcrypt is slow by design: it runs in a thread, one at a time, and what it once
+accepted is remembered by a keyed digest, so that a flood of wrong passwords cannot delay a scraper that is known.
+`/-/healthy` and `/-/ready` are open to all.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import asyncio
 import base64
 import binascii
 import hmac
+import ipaddress
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import bcrypt
@@ -26,8 +29,9 @@ OPEN_ROUTES = frozenset({"/-/healthy", "/-/ready"})
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="genesys-cloud-exporter", charset="UTF-8"'}
 #: Accepted passwords remembered; a handful of scrapers and people.
 REMEMBERED = 128
-#: bcrypt looks at no more; longer passwords are cut, as every implementation has always done.
+#: bcrypt looks at no more; longer passwords are cut, as Go does it.
 _BCRYPT_BYTES = 72
+_CHEAPEST = 4
 
 
 class Access:
@@ -38,22 +42,23 @@ class Access:
         self._key = secrets.token_bytes(32)
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
         self._one_at_a_time = asyncio.Lock()
-        self._decoys: dict[int, bytes] = {}
-        self._decoy(config.current)  # made now: the first stranger must not wait longer than the second
 
     def install(self, app: web.Application) -> None:
-        """The configured headers win over the exporter's own."""
+        """The configured headers win over the exporter's own; a connection of an earlier configuration is the last."""
 
-        async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+        async def prepare(request: web.Request, response: web.StreamResponse) -> None:
             response.headers.update(self._config.current.headers)
+            tls = request.transport.get_extra_info("ssl_object") if request.transport else None
+            if tls is not None and not self._config.is_of_now(tls.context):
+                response.force_close()
 
-        app.on_response_prepare.append(set_headers)
+        app.on_response_prepare.append(prepare)
 
     def middleware(self) -> Middleware:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             config = self._config.refresh()
-            if request.path not in OPEN_ROUTES:
+            if not _is_open(request):
                 if not _known_certificate(config, request):
                     return error(403, "this client certificate is not allowed")
                 if config.users and not await self._known_user(config, request):
@@ -68,32 +73,51 @@ class Access:
             return False
         name, password = given
         hashed = config.users.get(name)
-        digest = hmac.digest(self._key, b"\0".join((name.encode(), hashed or b"", password)), "sha256")
-        if digest in self._accepted:
+        # A hash is of a fixed length and has a salt of its own: with the password it says who was accepted.
+        digest = hmac.digest(self._key, (hashed or b"") + password, "sha256")
+        if hashed is not None and digest in self._accepted:
             self._accepted.move_to_end(digest)
             return True
-        async with self._one_at_a_time:
-            right = await asyncio.to_thread(self._matches, password, hashed, config)
+        right = await self._compared(request, password, hashed, config)
         if right:
             self._accepted[digest] = None
             while len(self._accepted) > REMEMBERED:
                 self._accepted.popitem(last=False)
         return right
 
-    def _matches(self, password: bytes, hashed: bytes | None, config: WebConfig) -> bool:
-        """One bcrypt comparison, also for a name that nobody has."""
-        try:
-            same = bcrypt.checkpw(password[:_BCRYPT_BYTES], hashed or self._decoy(config))
-        except ValueError:  # a NUL byte
-            return False
-        return same and hashed is not None
+    async def _compared(self, request: web.Request, password: bytes, hashed: bytes | None, config: WebConfig) -> bool:
+        async with self._one_at_a_time:
+            if request.transport is None:  # who has gone costs nothing more
+                return False
+            return await asyncio.to_thread(matches, password, hashed, config.users.values())
 
-    def _decoy(self, config: WebConfig) -> bytes:
-        """A hash that costs as much as the users' own, so that the time does not tell who exists."""
-        cost = max((int(each[4:6]) for each in config.users.values()), default=4)
-        if cost not in self._decoys:
-            self._decoys[cost] = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt(cost))
-        return self._decoys[cost]
+
+def matches(password: bytes, hashed: bytes | None, everyone: Iterable[bytes]) -> bool:
+    """Whether the password is right. A wrong one, and a name that nobody has, cost as much as the dearest hash.
+
+    A cheaper hash is followed by decoys that make up the difference: each step of bcrypt's cost doubles the work.
+    """
+    dearest = max(map(_cost, everyone), default=_CHEAPEST)
+    if bcrypt.checkpw(password[:_BCRYPT_BYTES], hashed or _decoy(dearest)) and hashed is not None:
+        return True
+    for cost in range(_cost(hashed) if hashed else dearest, dearest):
+        bcrypt.checkpw(password[:_BCRYPT_BYTES], _decoy(cost))
+    return False
+
+
+def _cost(hashed: bytes) -> int:
+    return int(hashed[4:6])
+
+
+def _decoy(cost: int) -> bytes:
+    """A hash that no password is known to have."""
+    return bcrypt.gensalt(cost) + b"." * 31
+
+
+def _is_open(request: web.Request) -> bool:
+    """By the route that will answer, not by the path, of which there may be several readings."""
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in OPEN_ROUTES
 
 
 def _basic(header: str) -> tuple[str, bytes] | None:
@@ -114,5 +138,13 @@ def _known_certificate(config: WebConfig, request: web.Request) -> bool:
     if not allowed or request.transport is None:
         return not allowed
     certificate: dict[str, Any] = request.transport.get_extra_info("peercert") or {}
-    names = {value for _, value in certificate.get("subjectAltName", ())}
-    return not names.isdisjoint(allowed)
+    names = {_plain_name(value) for _, value in certificate.get("subjectAltName", ()) if isinstance(value, str)}
+    return not names.isdisjoint(map(_plain_name, allowed))
+
+
+def _plain_name(name: str) -> str:
+    """Addresses in one spelling: Python writes ::1 as 0:0:0:0:0:0:0:1."""
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name

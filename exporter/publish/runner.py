@@ -2,11 +2,14 @@
 
 aiohttp answers a malformed request by itself, before any middleware, with the client's own bytes in the text and a
 stack in the log; that is the one answer a stranger could shape. Here it is JSON like every other error, with the same
-headers, and a line for the log at debug.
+headers, and a line for the log at debug. Nor does it ever end a connection that never brings its first request whole:
+strangers could use up all file descriptors. Here a request has a time to arrive in, and of too many connections the
+oldest that waits for one goes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -16,8 +19,13 @@ from exporter.publish.responses import error, harden
 
 logger = logging.getLogger(__name__)
 
-#: One request line, one header field; no scraper comes near it.
-LIMITS = {"max_line_size": 8190, "max_field_size": 8190}
+#: One request line, one header field; no scraper comes near it. Prometheus keeps an idle connection for five minutes:
+#: whoever closes first must not be the server, or a scrape may meet a closing connection.
+LIMITS = {"max_line_size": 8190, "max_field_size": 8190, "keepalive_timeout": 330}
+#: From the first moment of a connection to the end of the first request's head.
+HEAD_SECONDS = 15.0
+#: Well below 1024 file descriptors, the usual limit; far above the scrapers and pages of any organisation.
+MAX_CONNECTIONS = 512
 
 
 class Runner(web.AppRunner):
@@ -35,9 +43,42 @@ class _Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
+    def make_room(self) -> None:
+        """Of too many connections, the oldest that waits for a request goes."""
+        if len(self.connections) > MAX_CONNECTIONS:
+            idle = next((each for each in self.connections if isinstance(each, _Connection) and each.waits), None)
+            if idle is not None:
+                idle.drop()
+
 
 class _Connection(web.RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_head_timer",)
+
+    @property
+    def waits(self) -> bool:
+        """Whether no request is being answered."""
+        return not self._request_in_progress and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_timer = self._loop.call_later(HEAD_SECONDS, self._no_request)
+        if isinstance(self._manager, _Server):
+            self._manager.make_room()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _no_request(self) -> None:
+        if self._request_count == 0:
+            self.drop()
+
+    def drop(self) -> None:
+        """End at once; a close would wait for a peer that does not read."""
+        transport = self.transport
+        self.force_close()
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
 
     def handle_error(
         self,

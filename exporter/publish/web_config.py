@@ -1,15 +1,17 @@
 """The web configuration: TLS, client certificates, users and headers, in the format of Prometheus' exporter-toolkit.
 
-A YAML file comes in, a `WebConfig` goes out, or a SettingsError with every fault at once. Paths in it are relative to
-the file. What the format knows and Python's TLS cannot do is refused, never ignored: a guard that is not there must
-not look as if it were. Format: github.com/prometheus/exporter-toolkit, docs/web-configuration.md.
+A YAML file comes in, a `WebConfig` goes out, or a SettingsError with every fault at once, by line. A fault repeats
+nothing of the file but a path: a slip of the pen can put a hash or a key anywhere. Paths are relative to the file. What
+the format knows and Python's TLS cannot do is refused, never ignored: a guard that is not there must not look as if it
+were. Format: github.com/prometheus/exporter-toolkit, docs/web-configuration.md.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,14 @@ import yaml
 
 from exporter.errors import SettingsError
 
-#: The headers that the format lets an operator set.
-HEADERS = (
-    "Content-Security-Policy",
-    "Referrer-Policy",
-    "Strict-Transport-Security",
-    "X-Content-Type-Options",
-    "X-Frame-Options",
-    "X-XSS-Protection",
-)
+#: The headers that the format lets an operator set, and the values that it lets some of them have.
+HEADERS: Mapping[str, tuple[str, ...]] = {
+    "Content-Security-Policy": (),
+    "Strict-Transport-Security": (),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": (),
+}
 _VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
     "TLS11": ssl.TLSVersion.TLSv1_1,
@@ -48,7 +49,25 @@ _CIPHERS = {
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-_BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53}")
+#: Suites of TLS 1.3, which are always on, here as in Go.
+_TLS13_CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+_TLS_KEYS = (
+    "cert_file",
+    "key_file",
+    "client_ca_file",
+    "client_auth_type",
+    "client_allowed_sans",
+    "min_version",
+    "max_version",
+    "cipher_suites",
+    "prefer_server_cipher_suites",
+)
+#: The salt's last letter holds two bits; with any other one it could never be compared.
+_BCRYPT = re.compile(r"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+#: htpasswd makes no dearer hash; one comparison takes some ten seconds by then, and four days at bcrypt's own limit.
+_DEAREST_BCRYPT = 17
+#: A certificate's or key's text put where its path belongs must not get into a log.
+_LONGEST_SHOWN_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +81,13 @@ class TlsConfig:
     maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
     ciphers: tuple[str, ...] = ()
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path is not None)
-
     def context(self) -> ssl.SSLContext:
         """A server context. Raises OSError (ssl.SSLError among them) where a file cannot be used."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version, context.maximum_version = self.minimum, self.maximum
-        context.load_cert_chain(self.cert_file, self.key_file)
+        with warnings.catch_warnings():  # Python finds TLS 1.1 too old even as a lower bound
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version, context.maximum_version = self.minimum, self.maximum
+        context.load_cert_chain(self.cert_file, self.key_file, password="")  # or OpenSSL asks the terminal for it
         if self.ciphers:
             context.set_ciphers(":".join(self.ciphers))
         if self.client_ca_file is not None:
@@ -87,186 +104,275 @@ class WebConfig:
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def guards(self) -> tuple[bool, bool, bool]:
+        """Which locks there are: users, required certificates, names of certificates."""
+        tls = self.tls
+        return (
+            bool(self.users),
+            bool(tls and tls.client_auth is ssl.CERT_REQUIRED),
+            bool(tls and tls.client_allowed_sans),
+        )
+
 
 def load_web_config(path: Path) -> WebConfig:
     """The configuration in `path`; raises SettingsError with a line for every fault."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"EXPORTER_WEB_CONFIG: {path} cannot be read: {error}"]) from error
-    except yaml.YAMLError as error:
-        raise SettingsError([f"EXPORTER_WEB_CONFIG: {path} is not YAML{_place(error)}"]) from error
+    return _parsed(path)[0]
+
+
+def _parsed(path: Path) -> tuple[WebConfig, tuple[Path, ...]]:
+    """The configuration, and the files it names; those are known to the SettingsError too, as its `files`."""
     reader = _Reader(path)
+    try:
+        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise SettingsError([f"EXPORTER_WEB_CONFIG: {path} cannot be read: {_reason(error)}"]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the cause would show what stands there
+        raise SettingsError([f"EXPORTER_WEB_CONFIG: {path} is not YAML{_place(error)}"]) from None
     config = reader.read(content)
     if reader.faults:
-        raise SettingsError(reader.faults)
-    return config
+        raise _Refused(reader.faults, tuple(reader.files))
+    return config, tuple(reader.files)
 
 
-def _place(error: yaml.YAMLError) -> str:
+class _Refused(SettingsError):
+    """Faults, and the files that may mend them."""
+
+    def __init__(self, faults: list[str], files: tuple[Path, ...]) -> None:
+        super().__init__(faults)
+        self.files = files
+
+
+class _Mapping(dict[str, Any]):
+    """A mapping that knows the line of each of its keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Texts, lists and mappings: 123 is a user's name, not a number, and a key that stands twice is a fault."""
+
+    def mapping(self, node: yaml.MappingNode) -> _Mapping:
+        made = _Mapping()
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str) or key in made:
+                raise yaml.constructor.ConstructorError(None, None, None, key_node.start_mark)
+            made[key] = self.construct_object(value_node, deep=True)
+            made.lines[key] = key_node.start_mark.line + 1
+        return made
+
+
+_NULL = "tag:yaml.org,2002:null"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# No dates and numbers by tag either: their constructors raise whatever comes.
+_Loader.yaml_constructors = {
+    _NULL: yaml.SafeLoader.construct_yaml_null,
+    "tag:yaml.org,2002:str": yaml.SafeLoader.construct_yaml_str,
+    "tag:yaml.org,2002:seq": yaml.SafeLoader.construct_yaml_seq,
+    "tag:yaml.org,2002:map": _Loader.mapping,
+    None: yaml.SafeLoader.construct_undefined,
+}
+
+
+def _place(error: Exception) -> str:
     """Where the fault is; never what stands there, which may be a secret."""
     mark = getattr(error, "problem_mark", None)
-    return f": line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return f", or a key stands twice: line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be used, without what it holds."""
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__)
 
 
 class _Reader:
-    """Checks a parsed file, gathering faults."""
+    """Checks a parsed file, gathering faults and the files that it names."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.faults: list[str] = []
+        self.files: list[Path] = []
 
-    def fault(self, key: str, text: str) -> None:
-        self.faults.append(f"EXPORTER_WEB_CONFIG: {self._path}: {key}: {text}")
+    def fault(self, key: str, text: str, line: int | None = None) -> None:
+        place = f"line {line}: " if line else ""
+        self.faults.append(f"EXPORTER_WEB_CONFIG: {self._path}: {place}{key}: {text}")
 
     def read(self, content: Any) -> WebConfig:
-        top = self._mapping("the file", {} if content is None else content)
+        top = self._checked("the file", content)
         self._known("the file", top, ("tls_server_config", "http_server_config", "basic_auth_users"))
         return WebConfig(
-            tls=self._tls(self._mapping("tls_server_config", top.get("tls_server_config") or {})),
-            users=self._users(self._mapping("basic_auth_users", top.get("basic_auth_users") or {})),
-            headers=self._headers(self._mapping("http_server_config", top.get("http_server_config") or {})),
+            tls=self._tls(self._mapping(top, "tls_server_config")),
+            users=self._users(self._mapping(top, "basic_auth_users")),
+            headers=self._headers(self._mapping(top, "http_server_config")),
         )
 
-    def _mapping(self, key: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-            return value
-        self.fault(key, "write a mapping of names to values")
-        return {}
+    def _mapping(self, parent: _Mapping, key: str) -> _Mapping:
+        return self._checked(key, parent.get(key), parent.lines.get(key))
 
-    def _known(self, key: str, value: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    def _checked(self, key: str, value: Any, line: int | None = None) -> _Mapping:
+        if value is not None and not isinstance(value, _Mapping):
+            self.fault(key, "write a mapping of names to values", line)
+        return value if isinstance(value, _Mapping) else _Mapping()
+
+    def _known(self, key: str, value: _Mapping, names: Collection[str]) -> None:
         for name in value:
             if name not in names:
-                self.fault(key, f"{name!r} is not known here; known are {', '.join(names)}")
+                self.fault(key, f"an unknown key; known are {', '.join(names)}", value.lines[name])
 
-    def _users(self, users: Mapping[str, Any]) -> dict[str, bytes]:
+    def _users(self, users: _Mapping) -> dict[str, bytes]:
         good = {}
         for name, hashed in users.items():
-            found = _BCRYPT.fullmatch(hashed) if isinstance(hashed, str) else None
-            if found is None or not 4 <= int(found[1]) <= 31:
-                self.fault(
-                    "basic_auth_users", f"the value of {name!r} is no bcrypt hash; make one with htpasswd -nBC 10 ''"
-                )
+            line = users.lines[name]
+            if not isinstance(hashed, str) or not _is_hash(hashed):
+                self.fault("basic_auth_users", "this is no bcrypt hash; make one with htpasswd -nBC 10 ''", line)
             elif ":" in name or not name:
-                self.fault("basic_auth_users", f"{name!r} cannot be a user name: it is empty or holds a colon")
+                self.fault("basic_auth_users", "this cannot be a user's name: it is empty or holds a colon", line)
+            elif int(hashed[4:6]) > _DEAREST_BCRYPT:
+                self.fault("basic_auth_users", f"this hash is too costly; the cost is {_DEAREST_BCRYPT} at most", line)
             else:
                 good[name] = hashed.encode()
         return good
 
-    def _headers(self, server: Mapping[str, Any]) -> dict[str, str]:
+    def _headers(self, server: _Mapping) -> dict[str, str]:
         self._known("http_server_config", server, ("http2", "headers"))
-        if not isinstance(server.get("http2", True), bool):
-            self.fault("http_server_config.http2", "write true or false (HTTP/1.1 is spoken either way)")
-        headers = self._mapping("http_server_config.headers", server.get("headers") or {})
+        if server.get("http2", "true") not in ("true", "false"):
+            line = server.lines["http2"]
+            self.fault("http_server_config.http2", "write true or false (HTTP/1.1 is spoken either way)", line)
+        headers = self._mapping(server, "headers")
         self._known("http_server_config.headers", headers, HEADERS)
         for name, value in headers.items():
+            choices = HEADERS.get(name, ())
             if not isinstance(value, str) or not value.isprintable():
-                self.fault(f"http_server_config.headers.{name}", "write one line of text")
-        return {name: str(value) for name, value in headers.items()}
+                self.fault(f"http_server_config.headers, {name}", "write one line of text", headers.lines[name])
+            elif choices and value.lower() not in choices:
+                text = f"write {' or '.join(choices)}"
+                self.fault(f"http_server_config.headers, {name}", text, headers.lines[name])
+        return {name: str(value) for name, value in headers.items() if value}
 
-    def _tls(self, tls: Mapping[str, Any]) -> TlsConfig | None:
+    def _tls(self, tls: _Mapping) -> TlsConfig | None:
         if not tls:
             return None
-        self._known(
-            "tls_server_config",
-            tls,
-            (
-                "cert_file",
-                "key_file",
-                "client_ca_file",
-                "client_auth_type",
-                "client_allowed_sans",
-                "min_version",
-                "max_version",
-                "cipher_suites",
-                "prefer_server_cipher_suites",
-            ),
-        )
+        self._known("tls_server_config", tls, _TLS_KEYS)
         before = len(self.faults)
+        minimum = self._choice(tls, "min_version", _VERSIONS, "TLS12")
         config = TlsConfig(
-            cert_file=self._file(tls, "cert_file") or Path(),
-            key_file=self._file(tls, "key_file") or Path(),
+            cert_file=self._file(tls, "cert_file"),
+            key_file=self._file(tls, "key_file"),
             client_ca_file=self._file(tls, "client_ca_file") if tls.get("client_ca_file") else None,
             client_auth=self._client_auth(tls),
             client_allowed_sans=tuple(self._texts(tls, "client_allowed_sans")),
-            minimum=self._choice(tls, "min_version", _VERSIONS, "TLS12"),
+            minimum=minimum,
             maximum=self._choice(tls, "max_version", _VERSIONS, "TLS13"),
-            ciphers=self._ciphers(tls),
+            ciphers=self._ciphers(tls, minimum),
         )
+        if tls.get("prefer_server_cipher_suites", "true") not in ("true", "false"):
+            self._tls_fault(tls, "prefer_server_cipher_suites", "write true or false")
         if len(self.faults) == before:
-            self._try(config)
+            self._try(tls, config)
         return config
 
-    def _try(self, config: TlsConfig) -> None:
+    def _tls_fault(self, tls: _Mapping, name: str, text: str) -> None:
+        self.fault(f"tls_server_config.{name}", text, tls.lines.get(name))
+
+    def _try(self, tls: _Mapping, config: TlsConfig) -> None:
         if config.minimum > config.maximum:
-            self.fault("tls_server_config.min_version", "is above max_version")
+            self._tls_fault(tls, "min_version", "is above max_version")
             return
         try:
             config.context()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
-            self.fault("tls_server_config", f"certificate, key or client CA cannot be used: {reason}")
+            self.fault("tls_server_config", f"certificate, key or client CA cannot be used: {_reason(error)}")
 
-    def _file(self, tls: Mapping[str, Any], name: str) -> Path | None:
+    def _file(self, tls: _Mapping, name: str) -> Path:
         value = tls.get(name)
         if not isinstance(value, str) or not value:
-            self.fault(f"tls_server_config.{name}", "write the path of a PEM file")
-            return None
+            self._tls_fault(tls, name, "write the path of a PEM file")
+            return Path()
         path = self._path.parent / value
-        if not path.is_file():
-            self.fault(f"tls_server_config.{name}", f"{path} is not a file")
+        self.files.append(path)
+        try:
+            good = path.is_file()
+        except OSError:
+            good = False
+        if not good:
+            is_path = value.isprintable() and "-----" not in value and len(value) <= _LONGEST_SHOWN_PATH
+            self._tls_fault(tls, name, f"{path if is_path else 'the value'} is not a file that can be read")
         return path
 
-    def _client_auth(self, tls: Mapping[str, Any]) -> ssl.VerifyMode:
-        value = tls.get("client_auth_type") or ""
+    def _client_auth(self, tls: _Mapping) -> ssl.VerifyMode:
+        value = tls.get("client_auth_type")
         if value in ("RequestClientCert", "RequireAnyClientCert"):
-            self.fault(
-                "tls_server_config.client_auth_type",
+            text = (
                 f"{value} takes certificates without looking at them, which cannot be had here;"
-                " write VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+                " write VerifyClientCertIfGiven or RequireAndVerifyClientCert"
             )
+            self._tls_fault(tls, "client_auth_type", text)
             return ssl.CERT_NONE
+        before = len(self.faults)
         mode: ssl.VerifyMode = self._choice(tls, "client_auth_type", _CLIENT_AUTH, "")
-        verifies = mode is not ssl.CERT_NONE
-        if verifies and not tls.get("client_ca_file"):
-            self.fault("tls_server_config.client_ca_file", f"is needed with client_auth_type {value}")
-        if not verifies and (tls.get("client_ca_file") or tls.get("client_allowed_sans")):
-            self.fault("tls_server_config.client_auth_type", "write RequireAndVerifyClientCert, or no client CA at all")
+        if len(self.faults) == before:
+            self._check_client_ca(tls, mode)
         return mode
 
-    def _choice(self, tls: Mapping[str, Any], name: str, choices: Mapping[str, Any], default: str) -> Any:
-        value = tls.get(name) or default
-        if value not in choices:
-            self.fault(f"tls_server_config.{name}", f"write one of {', '.join(filter(None, choices))}")
+    def _check_client_ca(self, tls: _Mapping, mode: ssl.VerifyMode) -> None:
+        if mode is not ssl.CERT_NONE and not tls.get("client_ca_file"):
+            self._tls_fault(tls, "client_ca_file", "is needed to verify clients' certificates; write the CA's path")
+        if mode is ssl.CERT_NONE and (tls.get("client_ca_file") or tls.get("client_allowed_sans")):
+            self._tls_fault(
+                tls, "client_auth_type", "write RequireAndVerifyClientCert, or nothing about clients at all"
+            )
+
+    def _choice(self, tls: _Mapping, name: str, choices: Mapping[str, Any], default: str) -> Any:
+        value = tls.get(name)
+        if value is None:
+            value = default
+        if not isinstance(value, str) or value not in choices:
+            self._tls_fault(tls, name, f"write one of {', '.join(filter(None, choices))}")
             value = default
         return choices[value]
 
-    def _texts(self, tls: Mapping[str, Any], name: str) -> list[str]:
-        values = tls.get(name) or []
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            self.fault(f"tls_server_config.{name}", "write a list of texts")
+    def _texts(self, tls: _Mapping, name: str) -> list[str]:
+        values = tls.get(name)
+        if values is None:
+            return []
+        if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+            self._tls_fault(tls, name, "write a list of texts")
             return []
         return values
 
-    def _ciphers(self, tls: Mapping[str, Any]) -> tuple[str, ...]:
+    def _ciphers(self, tls: _Mapping, minimum: ssl.TLSVersion) -> tuple[str, ...]:
         names = self._texts(tls, "cipher_suites")
-        for name in names:
-            if name not in _CIPHERS:
-                self.fault("tls_server_config.cipher_suites", f"{name!r} is not one of {', '.join(_CIPHERS)}")
-        return tuple(_CIPHERS[name] for name in names if name in _CIPHERS)
+        ciphers = tuple(_CIPHERS[name] for name in names if name in _CIPHERS)
+        if any(name not in _CIPHERS and name not in _TLS13_CIPHERS for name in names):
+            self._tls_fault(tls, "cipher_suites", f"write some of {', '.join((*_CIPHERS, *_TLS13_CIPHERS))}")
+        elif names and not ciphers and minimum < ssl.TLSVersion.TLSv1_3:
+            self._tls_fault(tls, "cipher_suites", "names nothing for TLS 1.2; write min_version: TLS13 too")
+        return ciphers
+
+
+def _is_hash(text: str) -> bool:
+    found = _BCRYPT.fullmatch(text)
+    return found is not None and 4 <= int(found[1]) <= 31
 
 
 class WatchedConfig:
     """The configuration as the file has it now: read again when it, or a file that it names, has changed.
 
-    A change that makes no sense is told once and changes nothing: whoever was kept out stays out.
+    A change that makes no sense is told once and changes nothing: whoever was kept out stays out. So does one that
+    takes a guard away altogether, as a file does for a moment while an editor writes it.
     """
 
     def __init__(self, path: Path, complain: Callable[[str], None]) -> None:
         """Raises SettingsError when the file is no good at the start."""
         self._path = path
         self._complain = complain
-        self.current = load_web_config(path)
+        self.current, self._files = _parsed(path)
         self._context = self.current.tls.context() if self.current.tls else None
         self._seen = self._stamps()
 
@@ -288,19 +394,29 @@ class WatchedConfig:
             raise ssl.SSLError("TLS is not configured")
         return self._context
 
+    def is_of_now(self, context: ssl.SSLContext) -> bool:
+        """Whether a connection was made under the configuration in force."""
+        return context is self._context
+
     def _reload(self) -> None:
+        before = self._files
         try:
-            config = load_web_config(self._path)
+            config, self._files = _parsed(self._path)
+            if any(was and not is_now for was, is_now in zip(self.current.guards, config.guards, strict=True)):
+                raise SettingsError(
+                    [f"EXPORTER_WEB_CONFIG: {self._path}: a guard cannot be taken away without a restart"]
+                )
             if (config.tls is None) != (self._context is None):
                 raise SettingsError([f"EXPORTER_WEB_CONFIG: {self._path}: TLS cannot be switched without a restart"])
             self._context = config.tls.context() if config.tls else None
             self.current = config
         except (SettingsError, OSError) as error:
+            self._files = getattr(error, "files", before)  # a file that was missing may come yet
             self._complain(f"the changed web configuration is not used: {error}")
+        self._seen = (self._seen[0], *map(_stamp, self._files)) if self._files != before else self._seen
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        tls = self.current.tls
-        return tuple(_stamp(path) for path in (self._path, *(tls.files if tls else ())))
+        return tuple(map(_stamp, (self._path, *self._files)))
 
 
 class _Fresh(ssl.SSLContext):
@@ -324,6 +440,6 @@ class _Fresh(ssl.SSLContext):
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count, is_sum
+from exporter.genesys.cells import Layout, read_cells
+from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count, is_sum, uncollected
 from exporter.genesys.intervals import granularity, interval, parse_interval
 from exporter.genesys.selection import Selection, aggregate_filter
 from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, IntColumn, QueueTable, SeriesKey, Window
@@ -42,6 +44,7 @@ _TARGET, _BREACHED, _SLA_CONTACTS = (
     _COLUMN["sla_breached"],
     _COLUMN["sla_contacts"],
 )
+_LAYOUT = Layout(_COUNT_COLUMN, _SUM_COLUMN, _BREACHED, _SLA_CONTACTS, _TARGET)
 _NO_VALUE = float("nan")
 _EMPTY_ROW = [0.0] * len(WINDOW_COLUMNS)
 _EMPTY_ROW[_TARGET] = _NO_VALUE
@@ -95,54 +98,77 @@ class Report:
         return orjson.dumps(query if chosen is None else {**query, "filter": chosen})
 
 
+@uncollected
 def parse_window(bodies: Sequence[bytes], window: Window, selection: Selection, rejects: Rejects) -> QueueTable:
     """The answers to one window, one body per batch of queues, as columns."""
     fits = _Intervals(window, window.end_seconds - window.start_seconds)
-    rows: dict[SeriesKey, list[float]] = {}
-    for row in _rows(bodies, rejects):
-        key = _key(row, selection, rejects)
-        if key is None:
-            continue
-        for cell in row.data:
-            if fits.position(cell.interval) is None:
-                rejects.add("outside_window", lost=False)
-            elif key in rows:
-                rejects.add("duplicate", lost=False)
-            elif (values := _values(cell.metrics, rejects)) is not None:
-                rows[key] = values
-    table = np.array(list(rows.values()), dtype=np.float64).reshape(len(rows), len(WINDOW_COLUMNS))
-    columns = {name: np.ascontiguousarray(table[:, position]) for name, position in _COLUMN.items()}
+    found = _found(bodies, fits, selection, rejects)
+    table, readable = _read([cell.metrics for _, _, cell in found])
+    rows: dict[SeriesKey, int] = {}
+    for place, (key, _, cell) in enumerate(found):
+        if key in rows:
+            rejects.add("duplicate", lost=False)
+        elif readable[place] or _read_alone(table, place, cell, rejects):
+            rows[key] = place
+    whole = table[list(rows.values())]
+    columns = {name: np.ascontiguousarray(whole[:, position]) for name, position in _COLUMN.items()}
     return QueueTable(window, tuple(rows), columns)
 
 
+@uncollected
 def parse_buckets(
     bodies: Sequence[bytes], span: Window, bucket_seconds: int, selection: Selection, rejects: Rejects
 ) -> BucketBatch:
     """The answers to a span of closed buckets as counts of shape (buckets, series)."""
     starts = np.arange(span.start_seconds, span.end_seconds, bucket_seconds, dtype=np.int64)
-    fits = _Intervals(span, bucket_seconds)
+    found = _found(bodies, _Intervals(span, bucket_seconds), selection, rejects)
+    table, readable = _read([cell.metrics for _, _, cell in found])
     series: dict[SeriesKey, int] = {}
-    seen: dict[tuple[int, int], list[float]] = {}
+    seen: dict[tuple[int, int], int] = {}
+    for place, (key, position, cell) in enumerate(found):
+        column = series.get(key, len(series))
+        if (position, column) in seen:
+            rejects.add("duplicate", lost=False)
+        elif readable[place] or _read_alone(table, place, cell, rejects):
+            series[key] = column
+            seen[position, column] = place
+    return BucketBatch(bucket_seconds, starts, tuple(series), _dense(seen, table, len(starts), len(series)))
+
+
+def _found(
+    bodies: Sequence[bytes], fits: _Intervals, selection: Selection, rejects: Rejects
+) -> list[tuple[SeriesKey, int, Cell]]:
+    """The cells that belong here: whose they are, and which bucket's."""
+    found = []
     for row in _rows(bodies, rejects):
         key = _key(row, selection, rejects)
-        if key is None:
-            continue
-        column = series.get(key, len(series))
-        for cell in row.data:
+        for cell in row.data if key is not None else ():
             position = fits.position(cell.interval)
-            if position is None:
+            if key is None or position is None:
                 rejects.add("outside_window", lost=False)
-            elif (position, column) in seen:
-                rejects.add("duplicate", lost=False)
-            elif (values := _values(cell.metrics, rejects)) is not None:
-                series[key] = column
-                seen[position, column] = values
-    return BucketBatch(bucket_seconds, starts, tuple(series), _dense(seen, len(starts), len(series)))
+            else:
+                found.append((key, position, cell))
+    return found
 
 
-def _dense(cells: dict[tuple[int, int], list[float]], buckets: int, series: int) -> dict[str, IntColumn]:
+def _read(cells: Sequence[list[Metric]]) -> tuple[NDArray[np.float64], list[bool]]:
+    table, plain = read_cells(cells, _LAYOUT, _EMPTY_ROW)
+    return table, plain.tolist()
+
+
+def _read_alone(table: NDArray[np.float64], place: int, cell: Cell, rejects: Rejects) -> bool:
+    """Reads a cell that is not like the others; whether it makes sense."""
+    values = _values(cell.metrics, rejects)
+    if values is not None:
+        table[place] = values
+    return values is not None
+
+
+def _dense(
+    cells: dict[tuple[int, int], int], table: NDArray[np.float64], buckets: int, series: int
+) -> dict[str, IntColumn]:
     places = np.array(list(cells), dtype=np.int64).reshape(len(cells), 2)
-    values = np.array(list(cells.values()), dtype=np.float64).reshape(len(cells), len(WINDOW_COLUMNS))
+    values = table[list(cells.values())]
     counts = {}
     for name in BUCKET_COUNTS:
         counts[name] = np.zeros((buckets, series), dtype=np.int64)

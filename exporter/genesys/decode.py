@@ -7,10 +7,11 @@ JSON, or not of the promised shape, is a PayloadError.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from exporter.errors import PayloadError
 from exporter.models import ApiHook, EntitiesRejected
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Why rows are left out; the label values of the counter.
 REJECT_REASONS = ("duplicate", "missing_id", "negative", "outside_window", "range", "type")
@@ -75,6 +77,23 @@ _decoder: Callable[[Any], msgspec.json.Decoder[Any]] = cache(msgspec.json.Decode
 def _cause(error: Exception) -> str:
     """The decoder's words name the place and the type, never the value."""
     return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def uncollected(parse: Callable[P, T]) -> Callable[P, T]:
+    """`parse` without garbage collections: its structs hold no cycles, and to look for some in 20,000 rows, again and
+    again while they grow, takes twice as long as to decode them."""
+
+    @wraps(parse)
+    def parsed(*args: P.args, **kwargs: P.kwargs) -> T:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return parse(*args, **kwargs)
+        finally:
+            if enabled:
+                gc.enable()
+
+    return parsed
 
 
 def is_count(value: float) -> bool:

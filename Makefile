@@ -6,6 +6,7 @@
 #   make test     the tests
 #   make check    format, lint, types, tests
 #   make bench    the benchmarks
+#   make pictures the pictures of the docs, from the demo (needs chromium)
 #   make lock     new requirements files after a change of pyproject.toml (needs uv)
 #   make clean    remove what these targets made
 
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
 EXPORT := uv export --quiet --format requirements-txt --no-emit-project
 
-.PHONY: demo run test lint check bench lock clean
+.PHONY: demo run test lint check bench pictures lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -38,6 +39,9 @@ check: lint test
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+pictures: $(VENV)/.dev
+	$(BIN)/python -m tests.end_to_end.pictures docs/images
 
 # The project itself is not installed: it runs from this folder. Byte code is left to the first import.
 $(VENV)/.runtime: requirements.txt $(VENV)/.made

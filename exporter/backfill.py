@@ -58,6 +58,7 @@ class Backfill:
         directory: Callable[[], Directory | None],
         republish: Callable[[], Awaitable[None]],
         progress: Callable[[int, int], None] = lambda done, total: None,
+        on_missing: Callable[[int], None] = lambda buckets: None,
     ) -> None:
         self._source = source
         self._keeper = keeper
@@ -66,6 +67,7 @@ class Backfill:
         self._directory = directory
         self._republish = republish
         self._progress = progress
+        self._on_missing = on_missing
         self._chunk = 10**9  # buckets a request; shrinks when an answer proves too large, grows while all goes well
         self._refused: dict[int, float] = {}  # single buckets that cannot be had: start → when to ask again
         self._completed = False
@@ -121,6 +123,7 @@ class Backfill:
         """Starts of the missing buckets of the baseline, newest first, without those that were just refused."""
         end, now = self._rhythm.last_closed(self._clock.now()), self._clock.monotonic()
         missing = await asyncio.to_thread(self._keeper.missing, end - self._rhythm.baseline_seconds, end)
+        self._on_missing(len(missing))
         self._refused = {start: until for start, until in self._refused.items() if now < until}
         return [start for start in missing if start not in self._refused]
 

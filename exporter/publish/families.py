@@ -188,6 +188,12 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
     SelfFamily("genesys_exporter_dropped_series_total", "counter", "Series left out for the series ceiling, summed."),
     SelfFamily("genesys_exporter_series", "gauge", "Samples of queues and organisation on the latest /metrics."),
     SelfFamily("genesys_exporter_history_buckets", "gauge", "Closed buckets of time in the baseline."),
+    SelfFamily(
+        "genesys_exporter_history_missing_buckets",
+        "gauge",
+        "Closed buckets of the baseline that history still lacks.",
+        optional=True,
+    ),
     SelfFamily("genesys_exporter_build_info", "info", "Versions and contract.", ("version", "python", "contract")),
 )
 

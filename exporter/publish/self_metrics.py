@@ -140,6 +140,11 @@ class SelfMetrics:
         self._skipped.inc(polls)
         self._rendered.clear()
 
+    def on_missing_buckets(self, buckets: int) -> None:
+        """The back-fill looked at what history lacks."""
+        self._optional.set("genesys_exporter_history_missing_buckets", buckets)
+        self._rendered.clear()
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """A snapshot was swapped in."""
         for name, state in snapshot.datasets.items():

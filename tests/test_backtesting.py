@@ -1,0 +1,77 @@
+"""The command `backtest`: a file in, a summary out, scores and a picture where asked for."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Path:
+    """Four days of one steady queue; on the last day an hour in which half of the contacts give up."""
+    chance = random.Random(5)
+    lines = ["queue,t,offered,abandoned,sla_breach"]
+    for bucket in range(4 * 96):
+        surge = 3 * 96 + 40 <= bucket < 3 * 96 + 44
+        offered = 60 + chance.randrange(20)
+        abandoned = sum(chance.random() < (0.5 if surge else 0.05) for _ in range(offered))
+        lines.append(f"Sales,{1_767_225_600 + 900 * bucket},{offered},{abandoned},{abandoned + 3}")
+    path = tmp_path / "past.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_an_incident_is_listed_with_its_numbers(past: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(past), "--list", "4", "--baseline-days", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "method seasonal, threshold 3" in told
+    assert "2026-01-04 10:00  Sales  abandonment_ratio" in told
+
+
+def test_all_methods_are_compared(past: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(past), "--method", "all", "--baseline-days", "2"]) == 0
+    told = capsys.readouterr().out
+    assert [line.split(",")[0] for line in told.splitlines() if line.startswith("method ")] == [
+        "method seasonal",
+        "method robust",
+        "method zscore",
+    ]
+
+
+def test_every_score_is_written_and_the_queue_is_drawn(past: Path, tmp_path: Path) -> None:
+    scores, picture = tmp_path / "scores.csv", tmp_path / "sales.html"
+    assert main(["backtest", str(past), "--scores", str(scores), "--plot", str(picture), "--queue", "Sales"]) == 0
+    with scores.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["metric"] for row in rows} == {"abandonment_ratio", "sla_breach_ratio", "offered_contacts"}
+    flagged = {row["t"] for row in rows if row["metric"] == "abandonment_ratio" and row["anomaly"] == "1"}
+    assert {f"2026-01-04T10:{minute}:00Z" for minute in ("00", "15", "30", "45")} <= flagged
+    assert "<svg" in picture.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("queue,t,offered\n", "abandoned"),
+        ("queue,t,offered,abandoned,sla_breach\nSales,1767225600,-3,0,0\n", "line 2"),
+    ],
+)
+def test_a_bad_file_gets_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, words: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    assert main(["backtest", str(path)]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_an_output_that_cannot_be_written_is_named(past: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(past), "--scores", str(past / "scores.csv")]) == 1
+    assert "scores.csv" in capsys.readouterr().err

@@ -59,6 +59,11 @@ def queue(name: str, matchers: str = "") -> str:
     return f"max by ({SERIES}) ({name}{{{matchers}}})" if matchers else f"max by ({SERIES}) ({name})"
 
 
+def before(selector: str, by: str) -> str:
+    """What stood there at this time a week ago; a day ago where Prometheus does not remember a week."""
+    return f"(max by ({by}) ({selector} offset 1w) or max by ({by}) ({selector} offset 1d))"
+
+
 def flagged(metric: str) -> str:
     return queue("genesys_queue_anomaly", f'metric="{metric}"') + " == 1"
 

@@ -104,7 +104,7 @@ def timeseries(
     counts_faults: bool = False,
     link: Json | None = None,
 ) -> Json:
-    """Lines over time, with a legend that shows the last and the highest value.
+    """Lines over time, with a legend that shows the last value.
 
     What counts faults is mostly 0: its axis goes up to 1 then, and not to 100.
     """
@@ -123,7 +123,7 @@ def timeseries(
         if value is not None:
             defaults[key] = value
     options = {
-        "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull"]},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     return panel("timeseries", title, description, queries, defaults, options)

@@ -177,16 +177,22 @@ def _weight() -> Json:
 
 
 def _contacts() -> Json:
-    counts = ("offered", "answered", "abandoned", "flow_out", "sla_breached")
+    counts = {
+        "offered": "offered",
+        "answered": "answered",
+        "abandoned": "abandoned",
+        "flow_out": "left for a flow",
+        "sla_breached": "late",
+    }
     made = timeseries(
         "Contacts",
         "Contacts of each window by what became of them. Offered and answered can differ at a window's edge.",
-        [Query(now(f"genesys_queue_{name}_contacts"), name.replace("_", " ")) for name in counts],
+        [Query(now(f"genesys_queue_{name}_contacts"), words) for name, words in counts.items()],
         unit="short",
     )
-    line(made, "offered", CALM, width=2)
-    line(made, "answered", GOOD, width=2)
-    return line(made, "abandoned", BAD, width=2)
+    for words, color in (("offered", CALM), ("answered", GOOD), ("abandoned", BAD), ("late", WARN)):
+        line(made, words, color, width=2)
+    return made
 
 
 def _waiting() -> Json:

@@ -16,6 +16,7 @@ from grafana.source.alerts import (
     Alert,
     AlertGroup,
     Number,
+    before,
     flagged,
     lines,
     of_queue,
@@ -28,6 +29,9 @@ from grafana.source.queue import ABANDONMENT_PANEL, LATE_PANEL, VOLUME_PANEL, WA
 FEWEST_CONTACTS, FEWEST_EVENTS = 10, 5
 #: Contacts that a baseline must expect before their absence is news.
 FEWEST_EXPECTED, FEWEST_EXPECTED_OF_ORG = 20, 30
+#: Shares of the expected contacts below which a queue, and the organisation, are silent. Who was so at the same time
+#: a week ago is closed: a baseline rounds off the hours of opening and closing.
+SILENT_SHARE, SILENT_SHARE_OF_ORG = 0.2, 0.5
 #: The service level that most queues aim at, where the queue's own target is not known.
 USUAL_TARGET = 0.8
 
@@ -142,13 +146,14 @@ VOLUME_HIGH = Alert(
 SILENT = Alert(
     name="GenesysQueueSilent",
     expr=lines(
-        f"{OFFERED} < 0.2 * {EXPECTED}",
+        f"{OFFERED} < {SILENT_SHARE} * {EXPECTED}",
         f"and {flagged('offered_contacts')}",
         f"and {EXPECTED} >= {FEWEST_EXPECTED}",
         "unless on (job, media_type) (",
         '  max by (job, media_type) (genesys_org_anomaly{metric="offered_contacts"}) == 1',
         '  and max by (job, media_type) (genesys_org_zscore{metric="offered_contacts"}) < 0',
         ")",
+        f"unless {before('genesys_queue_offered_contacts', SERIES)} < {SILENT_SHARE} * {EXPECTED}",
     ),
     for_="15m",
     severity=WARNING,
@@ -166,9 +171,11 @@ ORG_SILENT = Alert(
     name="GenesysOrgContactsMissing",
     expr=lines(
         "max by (job, media_type) (genesys_org_offered_contacts)",
-        f"  < 0.5 * {EXPECTED_OF_ORG}",
+        f"  < {SILENT_SHARE_OF_ORG} * {EXPECTED_OF_ORG}",
         'and max by (job, media_type) (genesys_org_anomaly{metric="offered_contacts"}) == 1',
         f"and {EXPECTED_OF_ORG} >= {FEWEST_EXPECTED_OF_ORG}",
+        f"unless {before('genesys_org_offered_contacts', 'job, media_type')}",
+        f"  < {SILENT_SHARE_OF_ORG} * {EXPECTED_OF_ORG}",
     ),
     for_="5m",
     severity=CRITICAL,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,8 +18,8 @@ from pathlib import Path
 from exporter.analysis.backtest.reading import BacktestError, Past
 from exporter.analysis.scoring.walk import Step
 
-#: The newest buckets that a picture shows: more would be thinner than a pixel.
-MAX_POINTS = 3000
+#: A picture shows the newest two weeks: more would be thinner than a pixel.
+SHOWN_SECONDS = 14 * 86_400
 WIDTH, HEIGHT, LEFT, TOP, GAP = 1200, 220, 70, 30, 50
 
 
@@ -31,6 +32,13 @@ class Panel:
     mean: list[float] = field(default_factory=list)
     stddev: list[float] = field(default_factory=list)
     flagged: list[bool] = field(default_factory=list)
+
+    def forget(self, until_seconds: int) -> None:
+        """Lets go of what lies before."""
+        old = bisect_left(self.starts, until_seconds)
+        if old:
+            for column in (self.starts, self.value, self.mean, self.stddev, self.flagged):
+                del column[:old]
 
 
 @dataclass(slots=True)
@@ -61,19 +69,11 @@ class Track:
             for name in ("value", "mean", "stddev"):
                 getattr(panel, name).append(float(getattr(scores, name)[self.column]))
             panel.flagged.append(bool(scores.anomaly[self.column] == 1))
-            if len(panel.starts) > 2 * MAX_POINTS:
-                _trim(panel)
-
-
-def _trim(panel: Panel) -> None:
-    for name in ("starts", "value", "mean", "stddev", "flagged"):
-        del getattr(panel, name)[:-MAX_POINTS]
+            panel.forget(step.start_seconds - SHOWN_SECONDS)
 
 
 def write_chart(track: Track, path: Path) -> None:
     """Draws to `path`; its ending says in which form."""
-    for panel in track.panels.values():
-        _trim(panel)
     forms = {".html": _html, ".svg": _svg}
     ending = path.suffix.lower()
     if ending == ".png":

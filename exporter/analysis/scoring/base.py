@@ -8,8 +8,8 @@ every bucket that overlaps the window to be scored (`buckets_between`), or the w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -39,6 +39,9 @@ METRIC_COUNTS: Mapping[str, tuple[str, str]] = MappingProxyType(
 DEFAULT_DIRECTIONS: Mapping[str, Direction] = MappingProxyType(
     {ABANDONMENT: "high", SLA_BREACH: "high", OFFERED: "both"}
 )
+
+#: The columns of a score, in order.
+SCORE_COLUMNS = tuple(each.name for each in fields(ScoreColumns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,11 @@ class Model(Protocol):
         without a value or with too little history has NaN for z and anomaly.
         """
 
+    def score_many(
+        self, metric: str, n: FloatColumn, x: FloatColumn, middles: Sequence[datetime], series: NDArray[np.integer]
+    ) -> ScoreColumns:
+        """`score` for several windows at once: n, x and all that comes back have the shape (windows, rows)."""
+
 
 class Method(Protocol):
     """A way of scoring, without state of its own."""
@@ -115,6 +123,14 @@ def score_all(model: Model, counts: Mapping[str, FloatColumn], middle: datetime,
         if n_name in counts and x_name in counts
     }
     return Scores(model.name, model.threshold, metrics)
+
+
+def score_one_by_one(
+    model: Model, metric: str, n: FloatColumn, x: FloatColumn, middles: Sequence[datetime], series: NDArray[np.integer]
+) -> ScoreColumns:
+    """`Model.score_many` for a model that gains nothing by scoring windows together."""
+    each = [model.score(metric, n[row], x[row], middle, series) for row, middle in enumerate(middles)]
+    return ScoreColumns(*(np.stack([getattr(scores, name) for scores in each]) for name in SCORE_COLUMNS))
 
 
 def buckets_between(baseline: Baseline, start_seconds: int, end_seconds: int) -> Baseline:

@@ -9,7 +9,7 @@ thousand. For people who want it; docs/scoring.md tells why `seasonal` is the de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.baseline import Baseline
-from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, flag, gather, ratio
+from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, flag, gather, ratio, score_one_by_one
 from exporter.analysis.scoring.calendar import DAY_SECONDS, Grid, local_slots
 from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, ScoreColumns
 
@@ -68,6 +68,12 @@ class RobustModel:
         z[np.isnan(value)] = np.nan
         raised = flag(z, value - median, x, metric, self.threshold, self.options)
         return ScoreColumns(value, z, raised, median, stddev, samples)
+
+    def score_many(
+        self, metric: str, n: FloatColumn, x: FloatColumn, middles: Sequence[datetime], series: NDArray[np.integer]
+    ) -> ScoreColumns:
+        """See `base.Model`."""
+        return score_one_by_one(self, metric, n, x, middles, series)
 
 
 @dataclass(frozen=True, slots=True)

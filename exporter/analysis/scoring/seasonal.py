@@ -8,7 +8,7 @@ derives it, bench/scoring measures it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.baseline import Baseline
-from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, flag, ratio
+from exporter.analysis.scoring.base import METRIC_COUNTS, SCORE_COLUMNS, ScoreOptions, flag, ratio
 from exporter.analysis.scoring.calendar import Calendar, Grid
 from exporter.analysis.scoring.rates import RateTables, fit_rates
 from exporter.analysis.scoring.tails import betabinomial_z, negative_binomial_z
 from exporter.analysis.scoring.volume import VolumeTables, fit_volume
-from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, ScoreColumns
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, IntColumn, ScoreColumns
 
 #: Cells (slots × series) fitted at once: a dozen temporaries of 4 bytes each then fit into the processor's cache.
 CHUNK_CELLS = 50_000
@@ -37,9 +37,9 @@ class Table(Protocol):
     """The tables of one metric for all series."""
 
     def score(
-        self, n: FloatColumn, x: FloatColumn, row: int, series: NDArray[np.integer], rules: Rules
+        self, n: FloatColumn, x: FloatColumn, rows: IntColumn, series: NDArray[np.integer], rules: Rules
     ) -> ScoreColumns:
-        """Scores `x` events of `n` contacts of rows that have history, at a row of the slots ahead."""
+        """Scores x events of n contacts by the tables' `rows` (slots ahead) and `series`, all of one length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +66,25 @@ class SeasonalModel:
         self, metric: str, n: FloatColumn, x: FloatColumn, middle: datetime, series: NDArray[np.integer]
     ) -> ScoreColumns:
         """See `base.Model`. More events than contacts count as all of them: they were offered in an earlier bucket."""
-        known = series >= 0
-        if self.calendar is None or not known.any():
-            return _unknown(metric, n, x)
+        scores = self.score_many(metric, n[None, :], x[None, :], [middle], series)
+        return ScoreColumns(*(getattr(scores, name)[0] for name in SCORE_COLUMNS))
+
+    def score_many(
+        self, metric: str, n: FloatColumn, x: FloatColumn, middles: Sequence[datetime], series: NDArray[np.integer]
+    ) -> ScoreColumns:
+        """See `base.Model`."""
+        value = x.copy() if metric == OFFERED else ratio(n, x)
+        scores = ScoreColumns(value, *(np.full(n.shape, np.nan) for _ in SCORE_COLUMNS[1:]))
+        known = np.flatnonzero(series >= 0)
+        if self.calendar is None or not len(known):
+            return scores
+        rows = np.repeat([self.calendar.row_ahead(middle) for middle in middles], len(known))
+        columns = np.tile(series[known], len(middles))
         rules = Rules(metric, self.threshold, self.options)
-        row = self.calendar.row_ahead(middle)
-        if known.all():
-            return self.tables[metric].score(n, x, row, series, rules)
-        return _spread(
-            _unknown(metric, n, x), known, self.tables[metric].score(n[known], x[known], row, series[known], rules)
-        )
+        found = self.tables[metric].score(n[:, known].ravel(), x[:, known].ravel(), rows, columns, rules)
+        for name in SCORE_COLUMNS:
+            getattr(scores, name)[:, known] = getattr(found, name).reshape(len(middles), -1)
+        return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +133,12 @@ class RateTable:
     tables: RateTables
 
     def score(
-        self, n: FloatColumn, x: FloatColumn, row: int, series: NDArray[np.integer], rules: Rules
+        self, n: FloatColumn, x: FloatColumn, rows: IntColumn, series: NDArray[np.integer], rules: Rules
     ) -> ScoreColumns:
         """The beta-binomial tail. ρ' = ρ + 1 / (W + 1) lets the forecast's own uncertainty widen it."""
         tables = self.tables
-        mean = tables.rate[row][series].astype(np.float64)
-        rho = np.minimum(tables.rho[series] + 1 / (tables.information[row][series] + 1.0), RHO_LIMIT)
+        mean = tables.rate[rows, series].astype(np.float64)
+        rho = np.minimum(tables.rho[series] + 1 / (tables.information[rows, series] + 1.0), RHO_LIMIT)
         enough = tables.buckets[series] >= rules.options.min_samples
         scored = enough & (n > 0) & ~np.isnan(x)
         z = np.full(n.shape, np.nan)
@@ -161,32 +170,35 @@ class VolumeTable:
     tables: VolumeTables
 
     def score(
-        self, n: FloatColumn, x: FloatColumn, row: int, series: NDArray[np.integer], rules: Rules
+        self, n: FloatColumn, x: FloatColumn, rows: IntColumn, series: NDArray[np.integer], rules: Rules
     ) -> ScoreColumns:
         """The negative binomial tail; contacts are the value, `n` is not looked at."""
         tables = self.tables
-        mean = tables.mean[row][series].astype(np.float64)
+        mean = tables.mean[rows, series].astype(np.float64)
         spread = tables.spread[series].astype(np.float64)
         enough = (tables.buckets[series] >= rules.options.min_samples) & (tables.days[series] >= MIN_VOLUME_DAYS)
         scored = enough & ~np.isnan(x)
         z = np.full(x.shape, np.nan)
-        usual = tables.usual[row][series].astype(np.float64)
-        z[scored] = volume_z(x[scored], mean[scored], usual[scored], spread[scored])
+        others = [table[rows, series].astype(np.float64)[scored] for table in (tables.usual, tables.exact)]
+        z[scored] = volume_z(x[scored], mean[scored], others, spread[scored])
         stddev = np.sqrt(mean + spread * mean**2)
         raised = flag(z, x - mean, x, rules.metric, rules.threshold, rules.options)
         return ScoreColumns(x, z, raised, _where(enough, mean), _where(enough, stddev), _double(tables.buckets[series]))
 
 
-def volume_z(x: FloatColumn, mean: FloatColumn, usual: FloatColumn, spread: FloatColumn) -> FloatColumn:
-    """Tail of the negative binomial as z; between what the weekday and what the time of day let expect, 0.
+def volume_z(x: FloatColumn, mean: FloatColumn, others: Sequence[FloatColumn], spread: FloatColumn) -> FloatColumn:
+    """Tail of the negative binomial as z: the mildest of several expectations, 0 between them.
 
-    One Monday that was a holiday must not make the next Monday a flood: beyond both, the milder z counts.
+    One Monday that was a holiday must not make the next Monday a flood, and a Saturday that opens at ten is no outage
+    at half past nine: what lies within what was seen before is no news.
     """
     z = negative_binomial_z(x, mean, spread)
-    differ = usual != mean
-    other = z.copy()
-    other[differ] = negative_binomial_z(x[differ], usual[differ], spread[differ])
-    return np.where(z * other <= 0, 0.0, np.where(np.abs(other) < np.abs(z), other, z))
+    for expected in others:
+        differs = expected != mean
+        other = z.copy()
+        other[differs] = negative_binomial_z(x[differs], expected[differs], spread[differs])
+        z = np.where(z * other <= 0, 0.0, np.where(np.abs(other) < np.abs(z), other, z))
+    return z
 
 
 def _where(enough: NDArray[np.bool_], column: FloatColumn) -> FloatColumn:
@@ -195,16 +207,3 @@ def _where(enough: NDArray[np.bool_], column: FloatColumn) -> FloatColumn:
 
 def _double(column: Grid) -> FloatColumn:
     return column.astype(np.float64)
-
-
-def _unknown(metric: str, n: FloatColumn, x: FloatColumn) -> ScoreColumns:
-    value = x if metric == OFFERED else ratio(n, x)
-    return ScoreColumns(value, *(np.full(value.shape, np.nan) for _ in range(5)))
-
-
-def _spread(rows: ScoreColumns, known: NDArray[np.bool_], scores: ScoreColumns) -> ScoreColumns:
-    """`scores` of the known rows, put into `rows`."""
-    rows.value[known] = scores.value
-    for name in ("z", "anomaly", "mean", "stddev", "samples"):
-        getattr(rows, name)[known] = getattr(scores, name)
-    return rows

@@ -3,9 +3,9 @@
 Comes in: offered contacts of some series on a calendar's grid. Goes out: the expected contacts of a bucket for every
 slot of the next 24 hours, and the spread α: the variance of a bucket is mean + α · mean² (negative binomial).
 
-Levels are factors, each drawn to 1 by a prior in units of information: the queue's mean → the time of day → the day of
-the week as a whole → the same time on that day. The priors are weak: a queue that closes on a Friday afternoon must
-be known to be closed after one Friday.
+Levels are factors, each drawn to 1 by a prior in units of information: the queue's mean → the time of day, smooth,
+then slot by slot → the day of the week as a whole → the same time on that day. The priors are weak: a queue that
+closes on a Friday afternoon must be known to be closed after one Friday.
 
 Sources: gamma-Poisson credibility (Bühlmann); moments of the negative binomial (Lawless 1987).
 """
@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.analysis.scoring.calendar import Calendar, Grid
 
 #: How far levels differ: information of the prior factor 1, which is one over its variance.
-TIME_PRIOR, DAY_PRIOR, WEEKDAY_TIME_PRIOR = 0.25, 4.0, 2.0
+TIME_PRIOR, SLOT_PRIOR, DAY_PRIOR, WEEKDAY_TIME_PRIOR = 0.25, 2.0, 4.0, 2.0
 #: What is believed of α before anything is seen, worth this many typical buckets, and its limits.
 PRIOR_SPREAD, PRIOR_BUCKETS = 0.05, 20.0
 SPREAD_RANGE = (1e-3, 4.0)
@@ -43,12 +44,14 @@ ROUNDS = 2
 class VolumeTables:
     """`mean` contacts of a bucket by slot of the next 24 hours, (slots, series).
 
-    `usual` is what the time of day alone lets expect, where too few such weekdays were seen to trust them (else it is
-    the mean). By series: `spread` α, `buckets` with volume and local `days` with volume.
+    Beside it what else may be expected: `usual` of the time of day alone, where too few such weekdays were seen to
+    trust them, and `exact`, the very same slot of the same weekday. By series: `spread` α, `buckets` with volume and
+    local `days` with volume.
     """
 
     mean: Grid
     usual: Grid
+    exact: Grid
     spread: Grid
     buckets: Grid
     days: Grid
@@ -108,10 +111,20 @@ def fit_volume(calendar: Calendar, contacts: Grid) -> VolumeTables:
     return VolumeTables(
         np.maximum(calendar.next_day(mean), LEAST),
         np.maximum(calendar.next_day(np.where(trusted, mean, usual)), LEAST),
+        np.maximum(calendar.next_day(_exact(ahead, contacts, exposure, mean)), LEAST),
         alpha + _day_spread(sums),
         np.count_nonzero(contacts, axis=(0, 1)).astype(np.float32),
         np.count_nonzero(contacts.any(1), axis=0).astype(np.float32),
     )
+
+
+def _exact(ahead: NDArray[np.bool_], contacts: Grid, exposure: Grid, mean: Grid) -> Grid:
+    """Mean of the very same slots of the same weekdays; where there were none, `mean`."""
+    found = []
+    for same, otherwise in zip(ahead, mean, strict=True):
+        seen, exposed = contacts[same].sum(0), exposure[same].sum(0)
+        found.append(np.where(exposed > 0, seen / np.maximum(exposed, 1), otherwise))
+    return np.stack(found)
 
 
 def _factor(seen: Grid, expected: Grid, prior: float) -> Grid:
@@ -126,9 +139,11 @@ def _share(weight: Grid, mean: Grid, alpha: Grid) -> Grid:
 def _time_of_day(kernel: Grid, weight: Grid, counted: Grid, exposure: Grid, overall: Grid, alpha: Grid) -> Grid:
     """Mean contacts by slot, (slots, series)."""
     share = 1 / (REPEATS * (1 + alpha * overall))
-    seen = kernel @ (share * (weight * counted).sum(0))
-    expected = kernel @ (share * overall * (weight * exposure).sum(0))
-    return overall * _factor(seen, expected, TIME_PRIOR)
+    seen = share * (weight * counted).sum(0)
+    expected = share * overall * (weight * exposure).sum(0)
+    smooth = _factor(kernel @ seen, kernel @ expected, TIME_PRIOR)
+    # A queue that opens at eight has no smooth season there: the slot itself is the last word.
+    return overall * smooth * _factor(seen, expected * smooth, SLOT_PRIOR)
 
 
 def _day_spread(sums: Sums) -> Grid:

@@ -16,12 +16,14 @@ from math import ceil
 import numpy as np
 
 from exporter.analysis.baseline import Baseline
-from exporter.analysis.scoring.base import METRIC_COUNTS, Method, Model, ScoreOptions, buckets_between, score_all
-from exporter.models import FloatColumn, Scores
+from exporter.analysis.scoring.base import METRIC_COUNTS, SCORE_COLUMNS, Method, Model, ScoreOptions, buckets_between
+from exporter.models import FloatColumn, ScoreColumns, Scores
 
-#: What all fits of one walk may take together, roughly; a fit takes FIT_SECONDS and CELL_SECONDS for each bucket of
-#: each series, on one core of a small machine.
-EFFORT_SECONDS, FIT_SECONDS, CELL_SECONDS = 15.0, 0.004, 5e-8
+#: What all fits of one walk may take together, roughly; a fit and the first score by it take FIT_SECONDS, and
+#: CELL_SECONDS more for each bucket of each series, on one core of a small machine.
+EFFORT_SECONDS, FIT_SECONDS, CELL_SECONDS = 15.0, 0.008, 5e-8
+#: Scores worked out in one go.
+SCORES_TOGETHER = 5000
 #: A young history changes fast: its model grows no older than this share of it.
 AGE_SHARE = 0.125
 
@@ -51,17 +53,38 @@ def steps(
     """
     span = baseline_seconds if baseline_seconds is not None else _span(history)
     age = _bearable_age(method, history, span) if refit_seconds is None else refit_seconds
+    first = 0
+    while first < len(history.starts):
+        start = int(history.starts[first])
+        baseline = buckets_between(history, start - span, start)
+        due = start + min(age, AGE_SHARE * _span(baseline))
+        last = max(first + 1, int(np.searchsorted(history.starts, due)))
+        yield from _scored(method.fit(baseline, options), history, first, last)
+        first = last
+
+
+def _scored(model: Model, history: Baseline, first: int, last: int) -> Iterator[Step]:
+    """The buckets from row `first` to before `last`, by one model; a few thousand scores at a time."""
     series = np.arange(history.series)
-    model: Model | None = None
-    due = 0.0
-    for row, start in enumerate(history.starts.tolist()):
-        if wanted is not None and start not in wanted:
-            continue
-        if model is None or start >= due:
-            baseline = buckets_between(history, start - span, start)
-            model, due = method.fit(baseline, options), start + min(age, AGE_SHARE * _span(baseline))
-        counts = {name: column[row].astype(np.float64) for name, column in history.counts.items()}
-        yield Step(start, counts, score_all(model, counts, _middle(start, history.bucket_seconds), series))
+    together = max(1, SCORES_TOGETHER // max(1, history.series))
+    for begin in range(first, last, together):
+        rows = slice(begin, min(begin + together, last))
+        starts = history.starts[rows].tolist()
+        middles = [_middle(start, history.bucket_seconds) for start in starts]
+        counts = {name: column[rows].astype(np.float64) for name, column in history.counts.items()}
+        found = {
+            metric: model.score_many(metric, counts[contacts], counts[events], middles, series)
+            for metric in model.metrics
+            for contacts, events in (METRIC_COUNTS[metric],)
+        }
+        for row, start in enumerate(starts):
+            scores = {metric: _row(columns, row) for metric, columns in found.items()}
+            bucket = {name: column[row] for name, column in counts.items()}
+            yield Step(start, bucket, Scores(model.name, model.threshold, scores))
+
+
+def _row(columns: ScoreColumns, row: int) -> ScoreColumns:
+    return ScoreColumns(*(getattr(columns, name)[row] for name in SCORE_COLUMNS))
 
 
 def walk(

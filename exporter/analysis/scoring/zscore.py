@@ -8,7 +8,7 @@ docs/scoring.md tells why it cries wolf at quiet queues and sleeps at busy ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.baseline import Baseline
-from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, exceeds, gather, ratio
+from exporter.analysis.scoring.base import METRIC_COUNTS, ScoreOptions, exceeds, gather, ratio, score_one_by_one
 from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, ScoreColumns
 
 #: Cells (buckets × series) worked on at once: the temporaries stay in the processor's cache, below 2 MB together.
@@ -57,6 +57,12 @@ class ZScoreModel:
             gather(moments.samples, series),
             self.threshold,
         )
+
+    def score_many(
+        self, metric: str, n: FloatColumn, x: FloatColumn, middles: Sequence[datetime], series: NDArray[np.integer]
+    ) -> ScoreColumns:
+        """See `base.Model`."""
+        return score_one_by_one(self, metric, n, x, middles, series)
 
 
 @dataclass(frozen=True, slots=True)

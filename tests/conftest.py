@@ -33,6 +33,7 @@ SERVER_PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "openssl": "openssl",
+    "curl": "curl",
 }
 
 

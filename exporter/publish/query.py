@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import ceil
 
 from multidict import MultiMapping
@@ -20,6 +21,8 @@ EXPORT = (*FILTERS, "from", "to", "bom")
 
 #: Long enough for any name of a queue, short enough that matching it 20,000 times stays cheap.
 MAX_VALUE_LENGTH = 256
+#: The last day that can be written down: a time zone may lead beyond it.
+_LAST_SECONDS = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _MANY = ("queue", "media_type")  # may be given more than once: any of them matches
 
 
@@ -89,6 +92,6 @@ def _moment(query: MultiMapping[str], name: str, default: float, now_seconds: fl
     if not text:
         return default
     try:
-        return parse_moment(text, now_seconds)
+        return min(parse_moment(text, now_seconds), _LAST_SECONDS)
     except (ValueError, OverflowError):
         raise BadParameter(f"{name} is not a time; {HELP}") from None

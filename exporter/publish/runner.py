@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -19,9 +20,12 @@ from exporter.publish.responses import error, harden
 
 logger = logging.getLogger(__name__)
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 #: One request line, one header field; no scraper comes near it. Prometheus keeps an idle connection for five minutes:
 #: whoever closes first must not be the server, or a scrape may meet a closing connection.
-LIMITS = {"max_line_size": 8190, "max_field_size": 8190, "keepalive_timeout": 330}
+#: No body is ever read, so none need be unpacked.
+LIMITS = {"max_line_size": 8190, "max_field_size": 8190, "keepalive_timeout": 330, "auto_decompress": False}
 #: From the first moment of a connection to the end of the first request's head.
 HEAD_SECONDS = 15.0
 #: Well below 1024 file descriptors, the usual limit; far above the scrapers and pages of any organisation.
@@ -36,7 +40,21 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+        handler = _expecting_nothing(made.request_handler)
+        return _Server(handler, request_factory=made.request_factory, **self._kwargs)
+
+
+def _expecting_nothing(handler: Handler) -> Handler:
+    """aiohttp refuses an unknown expectation before any middleware and repeats it; here it is refused in our words."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() == "100-continue":
+            return await handler(request)
+        refusal = error(417, "this expectation cannot be met")
+        harden(refusal)
+        return refusal
+
+    return answer
 
 
 class _Server(web.Server):
@@ -79,6 +97,13 @@ class _Connection(web.RequestHandler):
         self.force_close()
         if isinstance(transport, asyncio.WriteTransport):
             transport.abort()
+
+    def log_exception(self, *args: Any, **named: Any) -> None:
+        """A body that breaks off or is nonsense is its sender's fault, and no matter for the log."""
+        if isinstance(named.get("exc_info"), web.RequestPayloadError):
+            logger.debug(*args)
+        else:
+            super().log_exception(*args, **named)
 
     def handle_error(
         self,

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 CSV_TYPE = "text/csv; charset=utf-8"
 MAX_QUERY_BYTES = 4096
+_IN_A_QUERY = "%&=+*,:;@!$()/?-._~"
 
 RUNNER_LIMITS = LIMITS
 
@@ -149,7 +151,9 @@ class _Routes:
         view = await self._publisher.view()
         if view is None or view.shown.status == ERROR:
             return _not_yet(view)
-        link = f"/export.csv?{request.rel_url.raw_query_string}"
+        # Encoded, as a browser's is already: a raw client's own markup is not handed on.
+        asked = quote(request.rel_url.raw_query_string, safe=_IN_A_QUERY, errors="surrogateescape")
+        link = f"/export.csv?{asked}"
         return await _document(request, view, view.dashboard(query.rows, link), {"Content-Type": JSON_TYPE})
 
     async def envelope(self, request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,155 @@
+"""The work of one poll by phase, in CPU milliseconds, and the plain way to the same end.
+
+Comes in: a number of queues. Goes out: medians by phase. The plain way is what one writes first: json, a loop over the
+queues with statistics of each, prometheus_client's gauges, its text, gzip.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from bench import org
+from bench.measuring import median
+from exporter.analysis.analyst import Analyst
+from exporter.analysis.history import History
+from exporter.analysis.scoring import ScoreOptions, method
+from exporter.genesys import aggregates
+from exporter.genesys.decode import Rejects
+from exporter.genesys.selection import Selection
+from exporter.models import DATASETS, BucketBatch, DatasetState, QueueTable, Snapshot, Window
+from exporter.publish.exposition import Renderer
+
+WINDOW = Window(org.NOW - timedelta(minutes=15), org.NOW)
+OPTIONS = {"threshold": 3.0, "min_samples": 20, "timezone": "UTC"}
+PLAIN_BUCKETS = org.WEEK_BUCKETS
+
+
+def cpu_ms(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return 1000 * (time.process_time() - began)
+
+
+def filled_history(queues: int, buckets: int = org.WEEK_BUCKETS) -> History:
+    """A week in memory, merged a few buckets at a time as the back-fill does."""
+    history = History.open(
+        None,
+        scope="bench",
+        selection="all",
+        bucket_seconds=org.BUCKET_SECONDS,
+        baseline_days=7,
+        retention_days=7,
+        now=org.NOW,
+    )
+    starts = org.week_starts()[-buckets:]
+    for first in range(0, len(starts), 24):
+        history.merge(org.batch(queues, starts[first : first + 24], seed=first))
+    history.mark_backfilled()
+    return history
+
+
+class Poll:
+    """One exporter's state between polls; each phase may be run again and again."""
+
+    def __init__(self, queues: int, score: str) -> None:
+        self._queues = queues
+        self._body = org.aggregates_body(queues, WINDOW)
+        self._history = filled_history(queues)
+        options = ScoreOptions(**OPTIONS)
+        self._analyst = Analyst(
+            self._history, method(score), options, contract="aggregates", bucket="PT15M", max_series=10**9
+        )
+        state = DatasetState(True, org.NOW, org.NOW, org.NOW + timedelta(days=1))
+        self._states = dict.fromkeys(DATASETS, state)
+        self._renderer = Renderer()
+        self._turn = 0
+
+    def parse(self) -> QueueTable:
+        return aggregates.parse_window([self._body], WINDOW, Selection(), Rejects())
+
+    def snapshot(self, table: QueueTable) -> Snapshot:
+        return self._analyst.snapshot(
+            now=org.NOW, directory=None, window=table, observations=None, datasets=self._states
+        )
+
+    def closed(self) -> BucketBatch:
+        """The newest bucket with other counts than last time, so that the model must be fitted anew."""
+        self._turn += 1
+        return org.batch(self._queues, org.week_starts()[-1:], seed=1000 + self._turn)
+
+    def run(self) -> dict[str, float]:
+        """A poll in which a bucket has closed, and one in which none has."""
+        kept: list[object] = []
+        phases = {"decode, normalise": cpu_ms(lambda: kept.append(self.parse()))}
+        table, batch = kept.pop(), self.closed()
+        assert isinstance(table, QueueTable)
+        phases["merge a closed bucket"] = cpu_ms(lambda: self._history.merge(batch))
+        fitting = cpu_ms(lambda: self.snapshot(table))
+        phases["rows, score, snapshot"] = cpu_ms(lambda: kept.append(self.snapshot(table)))
+        phases["fit (once a bucket)"] = max(0.0, fitting - phases["rows, score, snapshot"])
+        shot = kept.pop()
+        assert isinstance(shot, Snapshot)
+        phases["render, compress"] = cpu_ms(lambda: self._renderer.render(shot, frozenset(DATASETS)))
+        return phases
+
+
+def phases(queues: int, rounds: int, score: str) -> dict[str, float]:
+    """Medians by phase; the first round, which makes label text, is not counted."""
+    poll = Poll(queues, score)
+    poll.run()
+    taken = [poll.run() for _ in range(rounds)]
+    found = {name: median([each[name] for each in taken]) for name in taken[0]}
+    return found | {"together": sum(found.values())}
+
+
+def plain_phases(queues: int) -> dict[str, float]:
+    """The same with json, loops and prometheus_client, once."""
+    body = org.aggregates_body(queues, WINDOW)
+    week = org.batch(queues, org.week_starts()).counts
+    offered, abandoned, breached = (week[name].T for name in ("offered", "abandoned", "sla_breached"))
+    found: dict[str, list[Mapping[str, float]]] = {}
+    gauges, registry = {}, CollectorRegistry()
+    for name in org.COLUMNS:
+        gauges[name] = Gauge(f"queue_{name}", "x", ("queue_id", "queue_name", "media_type"), registry=registry)
+    phases = {"decode, normalise": cpu_ms(lambda: found.update(rows=_plain_rows(body)))}
+    phases["rows, score, snapshot"] = cpu_ms(lambda: _plain_scores(offered, abandoned, breached))
+    keys = org.keys(queues)
+
+    def show() -> None:
+        for key, row in zip(keys, found["rows"], strict=True):
+            for name in org.COLUMNS:
+                gauges[name].labels(key.queue_id, key.queue_id, key.media_type).set(row.get(name, 0.0))
+        gzip.compress(generate_latest(registry))
+
+    phases["render, compress"] = cpu_ms(show)
+    return phases | {"together": sum(phases.values())}
+
+
+def _plain_rows(body: bytes) -> list[Mapping[str, float]]:
+    rows = []
+    for row in json.loads(body)["results"]:
+        metrics = {each["metric"]: each["stats"] for each in row["data"][0]["metrics"]}
+        level = metrics["oServiceLevel"]
+        counts = {"offered": metrics["nOffered"]["count"], "abandoned": metrics.get("tAbandon", {}).get("count", 0)}
+        counts["sla_breached"] = level["denominator"] - level["numerator"]
+        rows.append(counts | {"abandonment_ratio": counts["abandoned"] / counts["offered"]})
+    return rows
+
+
+def _plain_scores(offered: np.ndarray, abandoned: np.ndarray, breached: np.ndarray) -> list[float]:
+    scores = []
+    for part in (abandoned, breached):
+        for mine, whole in zip(part, offered, strict=True):
+            ratios = [a / b for a, b in zip(mine.tolist(), whole.tolist(), strict=True) if b]
+            mean = sum(ratios) / len(ratios)
+            deviation = math.sqrt(sum((each - mean) ** 2 for each in ratios) / len(ratios))
+            scores.append((0.1 - mean) / deviation if deviation else 0.0)
+    return scores

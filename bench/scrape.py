@@ -1,0 +1,175 @@
+"""What a scrape costs: our server beside prometheus_client's, client_golang's and nginx with the same bytes.
+
+All servers are up at once and asked in turn, in an order that changes from round to round, so that a busy moment of
+the machine meets all of them. Goes out: one record per server, size and way of asking.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+
+import orjson
+
+from bench.measuring import child, cpu_seconds, free_port, median, memory_mb, percentile, python_child
+from bench.peers import others
+from bench.scraper import Scraper, scraped
+
+OURS = "ours"
+
+
+@dataclass
+class Server:
+    name: str
+    port: int
+    pid: int
+
+
+@dataclass
+class Taken:
+    """What one server took in one way of asking."""
+
+    queues: int
+    way: str
+    scrapers: int
+    server: str
+    seconds: list[float] = field(default_factory=list)  # each scrape
+    rounds: list[float] = field(default_factory=list)  # median of each round
+    cpu: float = 0.0
+    ratio: float = 1.0  # median over the rounds, to ours
+    lag_ms: float | None = None
+
+    @property
+    def p50_ms(self) -> float:
+        return 1000 * median(self.seconds)
+
+    @property
+    def p99_ms(self) -> float:
+        return 1000 * percentile(self.seconds, 0.99)
+
+    @property
+    def cpu_ms(self) -> float:
+        return 1000 * self.cpu / len(self.seconds)
+
+
+WAYS = {
+    "text, gzip": {"gzip": True},
+    "text, identity": {"gzip": False},
+    "OpenMetrics, gzip": {"gzip": True, "openmetrics": True},
+    "OpenMetrics, identity": {"gzip": False, "openmetrics": True},
+}
+
+
+@contextmanager
+def servers(queues: int, home: Path) -> Iterator[list[Server]]:
+    """All of them, with the same series."""
+    with ExitStack() as stack:
+        port = free_port()
+        ours = stack.enter_context(child(python_child("bench.peers.ours", port, str(queues)), port))
+        up = [Server(OURS, port, ours)]
+        text = home / f"metrics-{queues}.txt"
+        text.write_bytes(ask(port, "/metrics"))
+        for name, command in _peers(home / str(queues), text):
+            port = free_port()
+            line = command(port)
+            if line is not None:
+                up.append(Server(name, port, stack.enter_context(child(line, port))))
+        yield up
+
+
+def _peers(home: Path, text: Path):  # type: ignore[no-untyped-def]
+    home.mkdir(parents=True, exist_ok=True)
+    go = others.go_binary(Path(tempfile.gettempdir()) / "genesys-bench")
+    peer = "bench.peers.prometheus_client_server"
+    yield "prometheus_client", lambda port: python_child(peer, port, str(text))
+    yield "client_golang", lambda port: [go, str(port), str(text)] if go else None
+    yield "nginx", lambda port: others.nginx_command(home, port, text.read_bytes())
+
+
+def ask(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return bytes(answer.read())
+
+
+def compare(queues: int, rounds: int, most_scrapers: int = 8) -> tuple[list[Taken], dict[str, float]]:
+    """Every way of asking, of one and of eight; and memory by server."""
+    found: list[Taken] = []
+    with tempfile.TemporaryDirectory() as place, servers(queues, Path(place)) as up:
+        for way, options in WAYS.items():
+            counts = (1, most_scrapers) if "text" in way else (1,)
+            for scrapers in counts:
+                found += _paired(up, queues, way, options, scrapers, rounds)
+        return found, {server.name: memory_mb(server.pid, "VmHWM") for server in up}
+
+
+def _paired(
+    up: list[Server], queues: int, way: str, options: dict[str, bool], scrapers: int, rounds: int
+) -> list[Taken]:
+    taken = {server.name: Taken(queues, way, scrapers, server.name) for server in up}
+    asking = {server.name: [Scraper(server.port, **options) for _ in range(scrapers)] for server in up}
+    for server in up:  # not counted: what is made when first asked for
+        scraped(asking[server.name][:1])
+        _lag(server)
+    for turn in range(rounds):
+        for server in up[turn % len(up) :] + up[: turn % len(up)]:
+            mine, before = taken[server.name], cpu_seconds(server.pid)
+            repeats = 5 if server.name in (OURS, "nginx") else 1
+            seconds = [each for _ in range(repeats) for each in scraped(asking[server.name])]
+            mine.cpu += cpu_seconds(server.pid) - before
+            mine.seconds += seconds
+            mine.rounds.append(median(seconds))
+    for server in up:
+        mine = taken[server.name]
+        mine.ratio = median([a / b for a, b in zip(mine.rounds, taken[OURS].rounds, strict=True)])
+        mine.lag_ms = _lag(server)
+        for scraper in asking[server.name]:
+            scraper.close()
+    return list(taken.values())
+
+
+def _lag(server: Server) -> float | None:
+    """p99 of the event loop's lag since the last time, of the servers that have one loop."""
+    if server.name not in (OURS, "prometheus_client"):
+        return None
+    return float(orjson.loads(ask(server.port, "/bench/lag"))["p99"])
+
+
+def under_load(queues: int, polls: int, scrapers: int = 8) -> dict[str, float]:
+    """The loop's lag in milliseconds while polls and eight gzip scrapers, one scrape a second each, are under way."""
+    port, done = free_port(), Event()
+    with child(python_child("bench.peers.ours", port, str(queues)), port):
+        ask(port, "/bench/lag")
+
+        def keep_asking() -> None:
+            scraper = Scraper(port, gzip=True)
+            while not done.wait(1.0):
+                scraper.scrape()
+            scraper.close()
+
+        threads = [Thread(target=keep_asking) for _ in range(scrapers)]
+        for thread in threads:
+            thread.start()
+        for _ in range(polls):
+            ask(port, "/bench/poll")
+        done.set()
+        for thread in threads:
+            thread.join()
+        lag: dict[str, float] = orjson.loads(ask(port, "/bench/lag"))
+        return lag
+
+
+def dashboard(queues: int, rounds: int) -> tuple[float, float, float]:
+    """/dashboard, gzip: milliseconds of the first answer, of the later ones (p50), and its size in MB."""
+    port = free_port()
+    with child(python_child("bench.peers.ours", port, str(queues)), port):
+        size = len(ask(port, "/dashboard")) / 1e6
+        scraper = Scraper(port, gzip=True, path="/dashboard")
+        first = scraper.scrape()[0]
+        later = [scraper.scrape()[0] for _ in range(rounds * 5)]
+        scraper.close()
+    return 1000 * first, 1000 * median(later), size

@@ -9,8 +9,8 @@ from tests.grafana import promql, reading
 #: What Prometheus itself adds to every target, and the metric that it writes about one.
 TARGET_LABELS = {"job", "instance"}
 OF_PROMETHEUS = {"up"}
-#: Asked for in the hope that the exporter will tell it; panels and alerts do without.
-HOPED_FOR = {"genesys_exporter_anomaly_threshold", "genesys_exporter_history_missing_buckets"}
+#: Asked for in the hope that the exporter will tell it; panels do without.
+HOPED_FOR = {"genesys_exporter_anomaly_threshold"}
 
 
 def _series(family: Family | SelfFamily) -> dict[str, set[str]]:

@@ -279,6 +279,16 @@ async def test_an_api_that_refuses_every_token_is_asked_only_now_and_then(client
     assert len(set(late)) <= 3000 / PROBE_SECONDS + 1
 
 
+async def test_a_success_between_refusals_makes_patience_new(client: Client) -> None:
+    client.service.script(TOKEN, fresh_tokens())
+    for good in (False, False, True, False, False, True):
+        client.service.script(AGGREGATES, Reply({}) if good else UNAUTHORIZED)
+        calls = len(client.service.calls(AGGREGATES))
+        await asyncio.gather(call_api(client), return_exceptions=True)
+        assert len(client.service.calls(AGGREGATES)) > calls
+        client.clock.advance(60)
+
+
 async def test_a_secret_rotated_in_its_file_is_used_without_a_restart(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("old")

@@ -292,6 +292,16 @@ async def test_a_permission_that_was_granted_is_found_by_the_slow_probe(client: 
         await source.observations(directory(5), client.deadline())
 
 
+async def test_a_success_between_refusals_makes_patience_new(client: Client) -> None:
+    source = aggregates(client)
+    for good in (False, False, True, False, False, True):
+        client.service.script(OBSERVATIONS, Reply({"results": []}) if good else Reply({}, 403))
+        calls = len(client.service.calls(OBSERVATIONS))
+        await asyncio.gather(source.observations(directory(5), client.deadline()), return_exceptions=True)
+        assert len(client.service.calls(OBSERVATIONS)) == calls + 1
+        client.clock.advance(60)
+
+
 async def test_an_outage_opens_no_circuit(client: Client) -> None:
     client.service.script(AGGREGATES, Reply(status=503))
     source = aggregates(client)

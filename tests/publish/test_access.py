@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class Tried:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.costs: list[int] = []
         self.at_once = self.most_at_once = 0
+        self.gate = threading.Event()
+        self.gate.set()
         self._real = bcrypt.checkpw
         monkeypatch.setattr(access.bcrypt, "checkpw", self._checkpw)
 
@@ -66,6 +69,7 @@ class Tried:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.costs.append(int(hashed_password[4:6]))
+        self.gate.wait(5)
         try:
             return self._real(password, hashed_password)
         finally:
@@ -93,6 +97,7 @@ async def client(exporter: Exporter, web_config: Callable[..., Path]) -> AsyncIt
     app = app_of(exporter, middlewares=[guard.middleware()])
     guard.install(app)
     async with TestClient(TestServer(app)) as client:
+        client.server.runner.server.handler_cancellation = False  # type: ignore[union-attr]  # as in the exporter
         yield client
 
 
@@ -194,8 +199,7 @@ async def test_comparisons_wait_for_each_other_while_a_known_scraper_does_not_wa
 ) -> None:
     await status(client, basic("anna", "right"))
     flood = [asyncio.create_task(status(client, basic("boss", f"wrong {n}"))) for n in range(30)]
-    while not tried.at_once:  # noqa: ASYNC110 (bcrypt's thread cannot tell)
-        await asyncio.sleep(0)
+    await _until(lambda: tried.at_once == 1)
     compared = len(tried.costs)
     assert await status(client, basic("anna", "right")) == 200
     assert len(tried.costs) - compared <= 3
@@ -204,15 +208,25 @@ async def test_comparisons_wait_for_each_other_while_a_known_scraper_does_not_wa
 
 
 async def test_who_has_gone_costs_nothing_more(client: Client, tried: Tried) -> None:
-    assert client.port
+    server = client.server.runner.server  # type: ignore[union-attr]
     request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic("boss", "no")["Authorization"].encode()
-    for _ in range(20):
-        _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    tried.gate.clear()
+    writers = [(await asyncio.open_connection("127.0.0.1", client.port))[1] for _ in range(20)]
+    for writer in writers:
         writer.write(request + b"\r\n\r\n")
-        await writer.drain()
+    await _until(lambda: server.requests_count == 20 and tried.at_once == 1)
+    for writer in writers:
         writer.transport.abort()
+    await _until(lambda: all(each.transport is None for each in server.connections))
+    tried.gate.set()
     assert await status(client, basic("anna", "right")) == 200
-    assert len(tried.costs) < 15
+    assert tried.costs == [6, 4]
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 (a thread or a socket cannot tell)
+            await asyncio.sleep(0.001)
 
 
 async def test_the_memory_of_accepted_passwords_is_bounded(

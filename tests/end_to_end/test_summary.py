@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from exporter.simulator import Fault, OrgConfig, SimulatedOrg
@@ -86,11 +87,15 @@ async def test_a_page_token_that_repeats_is_a_fault_nothing_of_it_is_used_and_th
     start: Starter,
 ) -> None:
     fault = Fault("summary", "repeat_token")
-    at_work = await start(TWO_PAGES, lambda org: org.faults.add(fault), GENESYS_CONTRACT="summary")
-    await at_work.polls(3)
-    assert fault.fired > 0
-    before = {row.start for row in await at_work.history()}
-    assert len(before) == 8  # the polls' own two hours, which are one page
+    at_work = await start(OrgConfig(queues=65), lambda org: org.faults.add(fault), GENESYS_CONTRACT="summary")
+
+    def paged() -> list[Any]:
+        return [request.body for request in at_work.org.calls("summary") if "nextPageToken" in request.body["paging"]]
+
+    await at_work.until(lambda samples: len(paged()) >= 2)
+    assert len({row.start for row in await at_work.history()}) == 8  # the polls' own two hours, which are one page
+    asked = Counter((request.body["dateFrom"], request.body["dateTo"]) for request in at_work.org.calls("summary"))
+    assert {asked[body["dateFrom"], body["dateTo"]] for body in paged()[:2]} == {2}  # of four pages, and of two
     at_work.org.faults.clear()
     await at_work.filled()
     assert len({row.start for row in await at_work.history()}) >= 96

@@ -64,9 +64,9 @@ class Case:
         return Served(await asyncio.to_thread(process.url), self.http)
 
     def see(self, counters: Mapping[tuple[str, str, str], float]) -> None:
-        """Counters as they are now: none is gone, none has fallen, whoever serves them."""
-        assert {key for key, value in self.seen.items() if counters.get(key, -1) < value} == set()
-        self.seen = dict(counters)
+        """Counters as they are now: none has fallen, whoever serves them; in a gap they are withheld, not reset."""
+        assert {key for key, value in self.seen.items() if counters.get(key, value) < value} == set()
+        self.seen |= counters
 
     def closed(self) -> datetime:
         """The end of the newest bucket that has closed and settled."""

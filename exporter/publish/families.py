@@ -194,6 +194,12 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
         "Closed buckets of the baseline that history still lacks.",
         optional=True,
     ),
+    SelfFamily(
+        "genesys_exporter_anomaly_threshold",
+        "gauge",
+        "Standard deviations beyond which a score is an anomaly.",
+        optional=True,
+    ),
     SelfFamily("genesys_exporter_build_info", "info", "Versions and contract.", ("version", "python", "contract")),
 )
 

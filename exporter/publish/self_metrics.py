@@ -153,6 +153,8 @@ class SelfMetrics:
             _set_time(self._last_success, name, state.last_success)
             _set_time(self._data_end, name, state.data_end)
         self._history_buckets.set(snapshot.history_buckets)
+        if snapshot.scores is not None:
+            self._optional.set("genesys_exporter_anomaly_threshold", snapshot.scores.threshold)
         self._dropped.inc(snapshot.dropped_series)
         self._rendered.clear()
 
@@ -211,6 +213,6 @@ def _set_time(gauge: Gauge, dataset: str, moment: datetime | None) -> None:
         gauge.labels(dataset).set(moment.timestamp())
 
 
-def _failure_reasons() -> set[str]:
+def _failure_reasons(kind: type[GenesysError] = GenesysError) -> set[str]:
     """Every reason that the error tree knows."""
-    return {GenesysError.reason, *(error.reason for error in GenesysError.__subclasses__())}
+    return {kind.reason}.union(*(_failure_reasons(each) for each in kind.__subclasses__()))

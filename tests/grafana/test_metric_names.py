@@ -9,8 +9,6 @@ from tests.grafana import promql, reading
 #: What Prometheus itself adds to every target, and the metric that it writes about one.
 TARGET_LABELS = {"job", "instance"}
 OF_PROMETHEUS = {"up"}
-#: Asked for in the hope that the exporter will tell it; panels do without.
-HOPED_FOR = {"genesys_exporter_anomaly_threshold"}
 
 
 def _series(family: Family | SelfFamily) -> dict[str, set[str]]:
@@ -21,7 +19,7 @@ def _series(family: Family | SelfFamily) -> dict[str, set[str]]:
     return {f"{family.name}_bucket": labels | {"le"}, f"{family.name}_sum": labels, f"{family.name}_count": labels}
 
 
-PUBLISHED: dict[str, set[str]] = {name: set() for name in (*STANDARD_FAMILIES, *HOPED_FOR)}
+PUBLISHED: dict[str, set[str]] = {name: set() for name in STANDARD_FAMILIES}
 for _families in (FAMILIES, SELF_FAMILIES):
     for _family in _families:
         PUBLISHED |= _series(_family)

@@ -31,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for title, part in (("History", histories), ("The poll", polls), ("The scrape", scrapes)):
         sys.stderr.write(f"{title} …\n")
         parts.append(f"## {title}\n\n" + part(options.sizes, options.rounds))
-        options.out.write_text(
-            "\n\n".join(parts) + "\n"
-        )  # after every part: a run that is broken off has told something
+        options.out.write_text("\n\n".join(parts) + "\n")  # a run that is broken off has told something
     parts[0] += f" At the end: {measuring.machine()}."
     options.out.write_text("\n\n".join(parts) + "\n")
 

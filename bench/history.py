@@ -45,7 +45,8 @@ def measured(queues: int) -> dict[str, float]:
     """All figures of one size."""
     with tempfile.TemporaryDirectory() as home:
         path = Path(home) / "history.sqlite"
-        writer = f"from pathlib import Path; from bench.history import write_week as w; print(w(Path({str(path)!r}), {queues}))"
+        imports = "from pathlib import Path; from bench.history import write_week"
+        writer = f"{imports}; print(write_week(Path({str(path)!r}), {queues}))"
         size = float(subprocess.run([sys.executable, "-c", writer], cwd=ROOT, check=True, capture_output=True).stdout)
         child = [sys.executable, "-m", "bench.history", str(path), str(queues)]
         told = subprocess.run(child, cwd=ROOT, check=True, capture_output=True).stdout

@@ -25,9 +25,9 @@ from exporter.analysis.scoring.volume import VolumeTables, fit_volume
 from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, IntColumn, ScoreColumns
 
 #: Cells (slots × series) fitted at once: a dozen temporaries of 4 bytes each then fit into the processor's cache.
-CHUNK_CELLS = 50_000
+CHUNK_CELLS = 80_000
 #: More series at once would make the matrix product start threads of its own, which wait for each other.
-MAX_CHUNK_SERIES = 64
+MAX_CHUNK_SERIES = 104
 RHO_LIMIT = 0.95
 #: Days with contacts before a volume is scored: the season of a queue that was created yesterday is not known.
 MIN_VOLUME_DAYS = 4

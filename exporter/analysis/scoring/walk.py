@@ -8,7 +8,7 @@ is then up to some hours older, never newer.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -46,29 +46,31 @@ def steps(
     refit_seconds: float | None = None,
     wanted: Container[int] | None = None,
 ) -> Iterator[Step]:
-    """Scores every bucket of `history` by the `baseline_seconds` before it (None = all that lies before it).
+    """Scores buckets of `history` by the `baseline_seconds` before each (None = all that lies before it).
 
-    `wanted` names the starts that matter, None = all of them.
-    A model serves until it is `refit_seconds` old (0 = for one bucket); None leaves that to the history's size.
+    `wanted` names the starts that matter, None = all of them. A model serves until it is `refit_seconds` old (0 = for
+    one bucket); None leaves that to the history's size.
     """
     span = baseline_seconds if baseline_seconds is not None else _span(history)
     age = _bearable_age(method, history, span) if refit_seconds is None else refit_seconds
+    rows = [row for row, start in enumerate(history.starts.tolist()) if wanted is None or start in wanted]
+    starts = history.starts[rows]
     first = 0
-    while first < len(history.starts):
-        start = int(history.starts[first])
+    while first < len(rows):
+        start = int(starts[first])
         baseline = buckets_between(history, start - span, start)
         due = start + min(age, AGE_SHARE * _span(baseline))
-        last = max(first + 1, int(np.searchsorted(history.starts, due)))
-        yield from _scored(method.fit(baseline, options), history, first, last)
+        last = max(first + 1, int(np.searchsorted(starts, due)))
+        yield from _scored(method.fit(baseline, options), history, rows[first:last])
         first = last
 
 
-def _scored(model: Model, history: Baseline, first: int, last: int) -> Iterator[Step]:
-    """The buckets from row `first` to before `last`, by one model; a few thousand scores at a time."""
+def _scored(model: Model, history: Baseline, every: Sequence[int]) -> Iterator[Step]:
+    """The buckets at some rows, by one model; a few thousand scores at a time."""
     series = np.arange(history.series)
     together = max(1, SCORES_TOGETHER // max(1, history.series))
-    for begin in range(first, last, together):
-        rows = slice(begin, min(begin + together, last))
+    for first in range(0, len(every), together):
+        rows = every[first : first + together]
         starts = history.starts[rows].tolist()
         middles = [_middle(start, history.bucket_seconds) for start in starts]
         counts = {name: column[rows].astype(np.float64) for name, column in history.counts.items()}

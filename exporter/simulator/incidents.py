@@ -49,7 +49,8 @@ class Incident:
         return round(self.end.timestamp() * 1000)
 
 
-FIRST_BEGAN_BEFORE_START = timedelta(minutes=12)
+#: Two buckets and the time that data are given to settle: the newest closed bucket lies in the incident, too.
+FIRST_BEGAN_BEFORE_START = timedelta(minutes=32)
 FIRST_ENDS_AFTER_START = timedelta(minutes=45)
 #: How long the demo's schedule reaches: longer than anybody watches one.
 SCHEDULE_LENGTH = timedelta(days=30)

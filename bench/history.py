@@ -71,7 +71,7 @@ async def exporter(path: Path, queues: int) -> dict[str, float]:
     from exporter.publish.server import make_app
 
     window = Window(org.NOW - timedelta(minutes=15), org.NOW)
-    body = Path(f"{path}.body").read_bytes()
+    body = Path(f"{path}.body").read_bytes()  # noqa: ASYNC240 - nothing else runs yet
     began = time.perf_counter()
     history = open_file(path)
     loaded = time.perf_counter()
@@ -152,6 +152,8 @@ async def export(port: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     place, number = Path(sys.argv[1]), int(sys.argv[2])
-    answer = f"from pathlib import Path; from bench import org, poll; Path({f'{place}.body'!r}).write_bytes(org.aggregates_body({number}, poll.WINDOW))"
+    imports = "from pathlib import Path; from bench import org, poll"
+    written = f"Path({f'{place}.body'!r}).write_bytes(org.aggregates_body({number}, poll.WINDOW))"
+    answer = f"{imports}; {written}"
     subprocess.run([sys.executable, "-c", answer], check=True)
     sys.stdout.write(orjson.dumps(asyncio.run(exporter(place, number))).decode())

@@ -1,0 +1,7 @@
+"""How good are the scores? `python -m bench.scoring` measures it and writes RESULTS.md.
+
+    traffic · real ──▶ histories ──▶ methods · rivals ──z──▶ judging ──▶ report
+
+Every method scores the same histories, by the days before each bucket and nothing later. Histories are simulated (the
+seeds of the table were not used for tuning) and, where the real call-centre data lies beside the project, real.
+"""

@@ -1,0 +1,75 @@
+"""What scores a history: the project's own methods, and two from elsewhere to compare with.
+
+Comes in: a history. Goes out: z of every bucket from `first` on, (buckets, queues), NaN before and where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.traffic import DAY, STEP, History
+from exporter.analysis.scoring import ScoreOptions, method
+from exporter.analysis.scoring.tails import betabinomial_z
+from exporter.analysis.scoring.walk import steps
+from exporter.models import ABANDONMENT
+
+Z = NDArray[np.float64]
+Scorer = Callable[[History, int], Z]
+
+
+def own(
+    name: str, *, days: int = 7, metric: str = ABANDONMENT, refit_seconds: float = 3600, timezone: str | None = None
+) -> Scorer:
+    """One of the project's methods, walked as `backtest` does, with a model at most an hour old."""
+
+    def score(history: History, first: int) -> Z:
+        z = np.full(history.n.shape, np.nan)
+        walked = steps(
+            method(name),
+            history.baseline(),
+            ScoreOptions(timezone=history.timezone),
+            baseline_seconds=days * DAY * STEP,
+            refit_seconds=refit_seconds,
+            wanted=frozenset(history.starts[first:].tolist()),
+        )
+        for row, step in enumerate(walked, first):
+            z[row] = step.scores.metrics[metric].z
+        return z
+
+    return score
+
+
+def betabinomial(history: History, first: int, days: int = 7) -> Z:
+    """One rate and one overdispersion for the whole baseline."""
+    z = np.full(history.n.shape, np.nan)
+    for row in range(first, len(z)):
+        n, x = (column[max(0, row - days * DAY) : row].astype(float) for column in (history.n, history.x))
+        p = np.clip((x.sum(0) + 0.5) / (n.sum(0) + 1), 1e-4, 1 - 1e-4)
+        chi = np.divide((x - n * p) ** 2, n * p * (1 - p), out=np.ones_like(n), where=n > 0)
+        weight = np.maximum(n - 1, 0) / (1 + np.maximum(n - 1, 0) * 0.03) ** 2
+        rho = np.clip((weight * (chi - 1)).sum(0) / np.maximum((weight * (n - 1)).sum(0), 1e-9), 1e-4, 0.9)
+        z[row] = _tail(history.n[row], history.x[row], p, rho)
+    return z
+
+
+def rolling_median(history: History, first: int, hours: int = 26) -> Z:
+    """After Grafana's promql-anomaly-detection, robust form: median and MAD of the last 26 hours of the ratio."""
+    z = np.full(history.n.shape, np.nan)
+    ratio = np.divide(history.x, history.n, out=np.full(history.n.shape, np.nan), where=history.n > 0)
+    for row in range(first, len(z)):
+        before = np.ma.masked_invalid(ratio[row - 4 * hours : row])
+        middle = np.ma.median(before, axis=0)
+        spread = 1.4826 * np.ma.median(np.ma.abs(before - middle), axis=0)
+        spread = np.ma.maximum(spread, 0.01)  # a band of no width would flag everything
+        z[row] = np.ma.filled((ratio[row] - middle) / spread, np.nan)
+    return z
+
+
+def _tail(n: NDArray[np.int64], x: NDArray[np.int64], p: Z, rho: Z) -> Z:
+    z = np.full(n.shape, np.nan)
+    some = n > 0
+    z[some] = betabinomial_z(*(column[some].astype(float) for column in (n, x, p, rho)))
+    return z

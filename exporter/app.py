@@ -42,7 +42,7 @@ from exporter.publish.publisher import Publisher
 from exporter.publish.runner import Runner
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import make_app
-from exporter.publish.web_config import WatchedConfig
+from exporter.publish.watched_config import WatchedConfig
 from exporter.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from exporter.publish.responses import error
-from exporter.publish.web_config import WatchedConfig, WebConfig
+from exporter.publish.watched_config import WatchedConfig
+from exporter.publish.web_config import WebConfig
 
 OPEN_ROUTES = frozenset({"/-/healthy", "/-/ready"})
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="genesys-cloud-exporter", charset="UTF-8"'}

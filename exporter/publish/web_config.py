@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import ssl
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,10 @@ class WebConfig:
 
 def load_web_config(path: Path) -> WebConfig:
     """The configuration in `path`; raises SettingsError with a line for every fault."""
-    return _parsed(path)[0]
+    return parsed(path)[0]
 
 
-def _parsed(path: Path) -> tuple[WebConfig, tuple[Path, ...]]:
+def parsed(path: Path) -> tuple[WebConfig, tuple[Path, ...]]:
     """The configuration, and the files it names; those are known to the SettingsError too, as its `files`."""
     reader = _Reader(path)
     try:
@@ -359,87 +359,3 @@ class _Reader:
 def _is_hash(text: str) -> bool:
     found = _BCRYPT.fullmatch(text)
     return found is not None and 4 <= int(found[1]) <= 31
-
-
-class WatchedConfig:
-    """The configuration as the file has it now: read again when it, or a file that it names, has changed.
-
-    A change that makes no sense is told once and changes nothing: whoever was kept out stays out. So does one that
-    takes a guard away altogether, as a file does for a moment while an editor writes it.
-    """
-
-    def __init__(self, path: Path, complain: Callable[[str], None]) -> None:
-        """Raises SettingsError when the file is no good at the start."""
-        self._path = path
-        self._complain = complain
-        self.current, self._files = _parsed(path)
-        self._context = self.current.tls.context() if self.current.tls else None
-        self._seen = self._stamps()
-
-    def refresh(self) -> WebConfig:
-        """The configuration in force, after a look at the files; blocks for some microseconds."""
-        stamps = self._stamps()
-        if stamps != self._seen:
-            self._seen = stamps
-            self._reload()
-        return self.current
-
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """For the listener: every connection is met with the certificates, and the client CA, of its moment."""
-        return _Fresh.of(self) if self._context is not None else None
-
-    def context_now(self) -> ssl.SSLContext:
-        self.refresh()
-        if self._context is None:
-            raise ssl.SSLError("TLS is not configured")
-        return self._context
-
-    def is_of_now(self, context: ssl.SSLContext) -> bool:
-        """Whether a connection was made under the configuration in force."""
-        return context is self._context
-
-    def _reload(self) -> None:
-        before = self._files
-        try:
-            config, self._files = _parsed(self._path)
-            if any(was and not is_now for was, is_now in zip(self.current.guards, config.guards, strict=True)):
-                raise SettingsError(
-                    [f"EXPORTER_WEB_CONFIG: {self._path}: a guard cannot be taken away without a restart"]
-                )
-            if (config.tls is None) != (self._context is None):
-                raise SettingsError([f"EXPORTER_WEB_CONFIG: {self._path}: TLS cannot be switched without a restart"])
-            self._context = config.tls.context() if config.tls else None
-            self.current = config
-        except (SettingsError, OSError) as error:
-            self._files = getattr(error, "files", before)  # a file that was missing may come yet
-            self._complain(f"the changed web configuration is not used: {error}")
-        self._seen = (self._seen[0], *map(_stamp, self._files)) if self._files != before else self._seen
-
-    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(map(_stamp, (self._path, *self._files)))
-
-
-class _Fresh(ssl.SSLContext):
-    """A context that makes every connection from the watched configuration's present one.
-
-    Certificates could be loaded into a living context, but a client CA could not be taken out of it again.
-    """
-
-    _watched: WatchedConfig
-
-    @classmethod
-    def of(cls, watched: WatchedConfig) -> _Fresh:
-        context = cls(ssl.PROTOCOL_TLS_SERVER)
-        context._watched = watched
-        return context
-
-    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
-        return self._watched.context_now().wrap_bio(*args, **named)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from exporter.publish.access import Access
 from exporter.publish.runner import Runner
-from exporter.publish.web_config import WatchedConfig
+from exporter.publish.watched_config import WatchedConfig
 from tests.publish.certificates import Authority
 from tests.publish.conftest import Exporter, app_of
 

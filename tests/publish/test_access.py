@@ -16,7 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from exporter.publish import access
 from exporter.publish.access import Access, matches
 from exporter.publish.page import _FILES as STATIC_FILES
-from exporter.publish.web_config import TlsConfig, WatchedConfig, WebConfig
+from exporter.publish.watched_config import WatchedConfig
+from exporter.publish.web_config import TlsConfig, WebConfig
 from tests.publish.conftest import Client, Exporter, app_of
 
 LONG = "ü" * 36 + "the 72 bytes end before this"

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import SettingsError
-from exporter.publish.web_config import WatchedConfig, load_web_config
+from exporter.publish.watched_config import WatchedConfig
+from exporter.publish.web_config import load_web_config
 from tests.publish.certificates import Authority
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()

@@ -127,6 +127,11 @@ def test_the_short_side_of_a_skewed_count_is_the_standardised_distance():
     assert z[0] == pytest.approx(-0.2 / np.sqrt(0.19), abs=1e-6)
 
 
+def test_the_worked_example_of_the_docs():
+    z = rate_z(np.full(3, 12.0), np.array([4.0, 5.0, 7.0]), np.full(3, 0.09444), np.full(3, 0.0485))
+    assert z == pytest.approx([1.79, 2.23, 3.08], abs=0.01)
+
+
 def test_clean_weeks_are_calibrated_at_every_volume():
     volumes = np.repeat([4, 15, 60, 300], 12)
     offered, abandoned = weeks(3, volumes, days=9)

@@ -59,6 +59,7 @@ async def test_the_answer_of_a_later_try_is_the_answer(client: Client) -> None:
     client.service.script(AGGREGATES, Reply(status=503), Reply(status=502), Reply({"good": 1}))
     assert await client.send() == b'{"good": 1}'
     assert [retried.reason for retried in client.events_of(ApiRetried)] == ["unavailable", "unavailable"]
+    assert client.events_of(ApiThrottled) == []
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,7 @@ async def test_retry_after_in_seconds_comes_before_jitter(client: Client) -> Non
     await client.send()
     assert [seen.at for seen in client.service.seen] == pytest.approx([0, 42])
     assert client.events_of(ApiRetried) == [ApiRetried("aggregates", "rate_limited", 42)]
+    assert client.events_of(ApiThrottled) == [ApiThrottled(42)]
     assert client.events_of(ApiThrottled) == [ApiThrottled(42)]
 
 

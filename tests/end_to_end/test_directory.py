@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from exporter.simulator import OrgConfig
 from tests.end_to_end.conftest import Starter
@@ -116,3 +119,30 @@ async def test_hostile_names_come_through_unchanged_and_harmless(start: Starter)
             assert row.name[:1] not in tuple("=+-@\t\r\n")
     html = (await at_work.get("/")).text
     assert [tag for tag in ("<script>alert", "<img src=x") if tag in html] == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "names", "media_types"),
+    [
+        ({"GENESYS_QUEUE_INCLUDE": "Hotl|Sal", "GENESYS_QUEUE_EXCLUDE": "^Sal"}, {"Support Hotline 24/7"}, {"voice"}),
+        ({"GENESYS_MEDIA_TYPES": "email"}, {"Customer Service Central"}, {"email"}),
+    ],
+)
+async def test_what_is_not_selected_is_neither_asked_for_nor_shown(
+    start: Starter, variables: dict[str, str], names: set[str], media_types: set[str]
+) -> None:
+    at_work = await start(OrgConfig(queues=5), **variables)
+    samples = await at_work.filled()
+    assert samples.label_values(OFFERED, "queue_name") == names
+    assert samples.label_values(OFFERED, "media_type") == media_types
+    assert {row.name for row in await at_work.history()} == names
+    wanted = {queue.id for queue in at_work.org.queues if queue.name in names}
+    for request in at_work.org.calls("aggregates"):
+        asked = {value for value in _values(request.body["filter"]) if value not in media_types}
+        assert asked == (wanted if "GENESYS_QUEUE_INCLUDE" in variables else set())
+
+
+def _values(query: Any) -> list[str]:
+    """Every value that a filter names."""
+    predicates = [predicate["value"] for predicate in query.get("predicates", [])]
+    return predicates + [value for clause in query.get("clauses", []) for value in _values(clause)]

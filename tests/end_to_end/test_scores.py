@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from exporter.simulator import Incident, OrgConfig
 from tests.end_to_end.conftest import Starter
 from tests.end_to_end.moving import BEGIN, AtWork
-from tests.end_to_end.reading import QUARTER, Row, Samples, csv_rows
+from tests.end_to_end.reading import QUARTER, Row, Samples, Series, csv_rows
 
 #: Label `metric` → columns of events and contacts in /export.csv.
 METRICS = {
@@ -95,3 +95,31 @@ async def test_scores_follow_the_baseline_when_a_bucket_has_closed(start: Starte
     assert after.by_series("genesys_queue_zscore", metric="sla_breach_ratio") != before.by_series(
         "genesys_queue_zscore", metric="sla_breach_ratio"
     )
+
+
+async def test_buckets_of_the_back_fill_have_the_score_that_they_would_have_had_when_they_closed(
+    start: Starter,
+) -> None:
+    at_work = await start(OrgConfig(queues=4, incidents=INCIDENTS))
+    await at_work.filled()
+    history = await at_work.history()
+    newest = max(row.start for row in history)  # scored by the model in force when it closed
+    expected = {(row.series, row.start): scores_of(history, row) for row in history if row.start < newest}
+    scored = {key for key, pair in expected.items() if pair != [None, None]}
+    assert len(scored) > 200
+    told: dict[tuple[Series, datetime], Row] = {}
+    while {key for key, row in told.items() if row.cells["isAnomaly"]} != scored:
+        assert at_work.clock.now() < BEGIN + timedelta(minutes=30)
+        await at_work.polls()
+        told = {(row.series, row.start): row for row in await at_work.history() if row.start < newest}
+    for key, row in told.items():
+        for column, z in zip(("abandonmentZScore", "slaBreachZScore"), expected[key], strict=True):
+            assert row.number(column) == (None if z is None else pytest.approx(z, rel=1e-6, abs=1e-6)), row
+        assert (row.cells["isAnomaly"] == "true") == any(abs(z or 0.0) > 2.0 for z in expected[key]), row
+
+
+def scores_of(history: list[Row], row: Row) -> list[float | None]:
+    """Both z of a past bucket."""
+    own = [other for other in history if other.series == row.series]
+    scores = [classic(own, row, *columns, days=1) for columns in METRICS.values()]
+    return [score.z if score else None for score in scores]

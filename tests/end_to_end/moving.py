@@ -130,7 +130,7 @@ class AtWork(Served):
     async def assert_window_is_true(self) -> None:
         """The window on /metrics is what really happened in it."""
         metrics, dashboard = await self.of_one_snapshot("/metrics", "/dashboard")
-        samples = Samples.of(metrics.text)
+        samples = Samples(metrics.text)
         start, end = (datetime.fromisoformat(dashboard.json[key]) for key in ("windowStart", "windowEnd"))
         truth = self.org.truth(start, end, round((end - start).total_seconds()))
         for name in ("offered", "abandoned", "sla_breached"):

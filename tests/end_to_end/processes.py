@@ -21,9 +21,9 @@ _URL = re.compile(r"(http://127\.0\.0\.1:\d+)/metrics")
 
 
 def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    """What a process sees: a home of its own, and `variables`."""
-    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
-    return own | dict(variables)
+    """What a process sees: a home and a scratch folder of its own, and `variables`."""
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    return own | dict.fromkeys(("HOME", "TMPDIR"), str(folder)) | dict(variables)
 
 
 def command(*arguments: str, module: str = "exporter") -> list[str]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import aiohttp
@@ -32,21 +33,22 @@ Series = tuple[str, str]  # queue id, media type
 
 @dataclass(frozen=True)
 class Samples:
-    """One answer of /metrics."""
+    """One answer of /metrics, parsed when somebody looks into it."""
 
-    values: Mapping[tuple[str, Labels], float]
+    text: str
+    openmetrics: bool = False
 
-    @classmethod
-    def of(cls, body: str, *, openmetrics: bool = False) -> Samples:
+    @cached_property
+    def values(self) -> Mapping[tuple[str, Labels], float]:
         """Every sample; one that stands twice is an error."""
-        parse = strict_openmetrics if openmetrics else text_004
+        parse = strict_openmetrics if self.openmetrics else text_004
         found: dict[tuple[str, Labels], float] = {}
-        for family in parse(body):
+        for family in parse(self.text):
             for sample in family.samples:
                 key = (sample.name, frozenset(sample.labels.items()))
                 assert key not in found, f"{key} twice"
                 found[key] = sample.value
-        return cls(found)
+        return found
 
     @property
     def up(self) -> dict[str, float]:
@@ -171,7 +173,7 @@ class Served:
             return Answer(answer.status, answer.headers, await answer.read())
 
     async def metrics(self) -> Samples:
-        return Samples.of((await self.get("/metrics")).text)
+        return Samples((await self.get("/metrics")).text)
 
     async def until(self, met: Callable[[Samples], bool], within_seconds: float = 60.0) -> Samples:
         """Ask for /metrics until it meets a condition; the samples that do."""
@@ -183,10 +185,10 @@ class Served:
 
     async def filled(self) -> Samples:
         """Until the back-fill is complete: from then on there are counters."""
-        return await self.until(lambda samples: "genesys_queue_offered_contacts_total" in samples.names())
+        return await self.until(lambda samples: "\ngenesys_queue_offered_contacts_total{" in samples.text)
 
     async def openmetrics(self) -> Samples:
-        return Samples.of((await self.get("/metrics", Accept=OPENMETRICS)).text, openmetrics=True)
+        return Samples((await self.get("/metrics", Accept=OPENMETRICS)).text, openmetrics=True)
 
     async def dashboard(self) -> Any:
         return (await self.get("/dashboard")).json

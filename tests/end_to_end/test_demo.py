@@ -103,7 +103,7 @@ async def test_scores_have_a_week_behind_them(demo: Process, served: Served) -> 
 async def test_all_routes_agree_value_by_value(served: Served) -> None:
     answers = await served.of_one_snapshot("/metrics", "/dashboard", "/export.csv", "/api/dashboard/metrics")
     metrics, dashboard, table, envelope = answers
-    samples, page, rows = Samples.of(metrics.text), dashboard.json, csv_rows(table.body)
+    samples, page, rows = Samples(metrics.text), dashboard.json, csv_rows(table.body)
     told = by_series(page["metrics"])
     assert page["snapshotId"] == metrics.headers["X-Snapshot-Id"]
     assert samples.get("genesys_exporter_snapshot_id") == int(page["snapshotId"])
@@ -145,7 +145,7 @@ def assert_seed_envelope(envelope: Any, page: Any) -> None:
 
 async def test_every_score_is_an_alert_row_with_what_explains_it(served: Served) -> None:
     metrics, dashboard = await served.of_one_snapshot("/metrics", "/dashboard")
-    samples, alerts = Samples.of(metrics.text), dashboard.json["alerts"]
+    samples, alerts = Samples(metrics.text), dashboard.json["alerts"]
     for name, (metric, _) in SCORES.items():
         rows = by_series([alert for alert in alerts if alert["metric"] == name])
         scores = samples.by_series("genesys_queue_zscore", metric=metric)

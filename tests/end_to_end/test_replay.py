@@ -55,7 +55,7 @@ async def replayed(replay: Path, http: aiohttp.ClientSession) -> AsyncIterator[t
 async def test_window_counters_and_history_equal_the_file(replayed: tuple[Served, dict[Bucket, Counts]]) -> None:
     served, file = replayed
     metrics, table, past = await served.of_one_snapshot("/metrics", "/export.csv", "/export.csv?from=-30d")
-    samples, history = Samples.of(metrics.text), csv_rows(past.body)
+    samples, history = Samples(metrics.text), csv_rows(past.body)
 
     told = {(row.name, row.start): _counts(row.cells) for row in history}
     starts = {row.start for row in history}

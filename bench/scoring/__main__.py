@@ -90,9 +90,10 @@ def questions(seeds: Sequence[int]) -> Iterator[str]:
     yield f"- Outages of 15 to 60 minutes at queues over 50 contacts a bucket: {found:.0%} found at z < −3."
     yield f"- Volume alarms of clean weeks: {low:.2f} low, {high:.2f} high a queue and week."
     yield f"- Outages of the whole org: {org:.0%} found within two buckets."
-    local, utc = (volume.clock_change(name) for name in ("Europe/Berlin", "UTC"))
+    local, utc = (volume.second_week(name, 10, 18) for name in ("Europe/Berlin", "UTC"))
     yield "- Week after Berlin's autumn clock change, queues open 8 to 20, volume alarms a queue:"
-    yield f"  {local:.2f} with `EXPORTER_TIMEZONE=Europe/Berlin`, {utc:.1f} with UTC."
+    yield f"  {local:.2f} with `EXPORTER_TIMEZONE=Europe/Berlin`, {utc:.1f} with UTC;"
+    yield f"  {volume.second_week('Europe/Berlin', 11, 8):.2f} in a week without a change."
     for days in (0.5, 1, 3):
         clean, hits = np.mean([volume.first_days(seed, days) for seed in seeds], axis=0)
         yield f"- After {days:g} days of history: {clean:.2%} of clean buckets beyond 3;"

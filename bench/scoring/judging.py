@@ -88,8 +88,8 @@ def alarm_rate(judged: Sequence[Judged], threshold: float) -> float:
 
 
 def threshold_for(judged: Sequence[Judged], budget: float) -> float:
-    low, high = 0.0, 80.0
-    for _ in range(30):
+    low, high = 0.0, 1e4
+    for _ in range(45):
         middle = (low + high) / 2
         low, high = (middle, high) if alarm_rate(judged, middle) > budget else (low, middle)
     return high

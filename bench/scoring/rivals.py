@@ -63,7 +63,7 @@ def rolling_median(history: History, first: int, hours: int = 26) -> Z:
         before = np.ma.masked_invalid(ratio[row - 4 * hours : row])
         middle = np.ma.median(before, axis=0)
         spread = 1.4826 * np.ma.median(np.ma.abs(before - middle), axis=0)
-        spread = np.ma.maximum(spread, 0.01)  # a band of no width would flag everything
+        spread = np.ma.maximum(spread, 0.05)  # a band of no width would flag everything
         z[row] = np.ma.filled((ratio[row] - middle) / spread, np.nan)
     return z
 

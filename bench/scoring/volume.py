@@ -49,10 +49,10 @@ def _org_outages(history: History, score: Scorer, rng: np.random.Generator) -> f
     return float(np.mean([(z[begin : begin + 2] < -3).any() for begin in begins]))
 
 
-def clock_change(timezone: str) -> float:
-    """Volume alarms a queue-week in the week after Berlin's autumn change, seasons following `timezone`."""
+def second_week(timezone: str, month: int, day: int) -> float:
+    """Volume alarms a queue in the week after one that begins on this day in Berlin; seasons follow `timezone`."""
     berlin = ZoneInfo("Europe/Berlin")
-    start = int(datetime(2026, 10, 18, tzinfo=berlin).timestamp())
+    start = int(datetime(2026, month, day, tzinfo=berlin).timestamp())
     moments = start + np.arange(14 * DAY) * STEP
     local = np.array([datetime.fromtimestamp(int(each), UTC).astimezone(berlin).hour for each in moments])[:, None]
     rng = np.random.default_rng(77)

@@ -36,8 +36,8 @@ CONSISTENCY = 1.3
 DAYS_TO_LEAVE_ONE = 4
 #: The usual correlation of neighbouring buckets, worth this many pairs, and its limit.
 PRIOR_PHI, PRIOR_PAIRS, MAX_PHI = 0.4, 50.0, 0.85
-#: Events farther out are drawn in to this many deviations, and those far beyond to ever fewer, down to one.
-LIMIT, DESCENT = 3.0, 0.5
+#: Events farther out are drawn in to this many deviations, and the farther the fewer, down to the floor.
+LIMIT, DESCENT, FLOOR = 2.5, 0.7, 0.5
 ROUNDS = 2
 RATE_RANGE = (1e-4, 1 - 1e-4)
 
@@ -112,9 +112,9 @@ def fit_rates(calendar: Calendar, contacts: Grid, events: Grid) -> RateTables:
 
 
 def _draw_in(strays: Grid) -> None:
-    """Deviations as they may enter a mean: themselves up to LIMIT, then ever less, but not below 1. In place."""
+    """Deviations as they may enter a mean: themselves up to LIMIT, then ever less. In place."""
     size = np.abs(strays)
-    limit = np.clip(LIMIT + DESCENT * LIMIT - DESCENT * size, 1, LIMIT)
+    limit = np.clip(LIMIT + DESCENT * LIMIT - DESCENT * size, FLOOR, LIMIT)
     np.copysign(np.minimum(size, limit, out=size), strays, out=strays)
 
 

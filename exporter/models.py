@@ -147,6 +147,9 @@ class Scores:
     method: str
     threshold: float
     metrics: Mapping[str, ScoreColumns]  # by ABANDONMENT, SLA_BREACH, OFFERED
+    #: By metric, 1.0 where the score stands among all of the poll's (Benjamini-Hochberg), 0.0 or NaN; a metric is
+    #: absent where the method's z is no tail probability.
+    discoveries: Mapping[str, FloatColumn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

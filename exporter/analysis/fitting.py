@@ -17,6 +17,7 @@ from exporter.analysis.baseline import Baseline
 from exporter.analysis.history import History
 from exporter.analysis.rows import places
 from exporter.analysis.scoring import NO_HISTORY, Method, Model, ScoreOptions, score_all
+from exporter.analysis.scoring.discovery import all_discoveries
 from exporter.analysis.snapshot import MediaTypes
 from exporter.models import OFFERED, FloatColumn, IntColumn, ScoreColumns, Scores, SeriesKey, Window
 
@@ -37,6 +38,7 @@ class Fitted:
     model: Model
     org_index: Mapping[str, int]  # media type → column
     org_model: Model | None
+    tested: ScoreOptions | None  # None where z is no tail probability: nothing then follows for many at once
 
     @classmethod
     def of(cls, history: History, method: Method, options: ScoreOptions, window: Window) -> Fitted:
@@ -53,11 +55,13 @@ class Fitted:
                 model=method.fit(pinned.baseline, options),
                 org_index={name: column for column, name in enumerate(media.names)},
                 org_model=method.fit(summed(pinned.baseline, media), options) if OFFERED in method.metrics else None,
+                tested=options if method.z_is_tail else None,
             )
 
     def scores(self, window: Window, keys: tuple[SeriesKey, ...], counts: Mapping[str, FloatColumn]) -> Scores:
         """Scores rows of a window; a series without history has no score and no samples."""
-        return _scored(self.model, window, places(keys, self.index), counts)
+        scores = _scored(self.model, window, places(keys, self.index), counts)
+        return replace(scores, discoveries=all_discoveries(scores, counts, self.tested)) if self.tested else scores
 
     def org_scores(self, window: Window, media: tuple[str, ...], counts: Mapping[str, FloatColumn]) -> Scores | None:
         """Scores the org by media type; None where the method has no score for volume."""
@@ -100,7 +104,7 @@ def _scored(model: Model, window: Window, series: IntColumn, counts: Mapping[str
     middle = window.start + (window.end - window.start) / 2
     scores = score_all(model, counts, middle, series)
     known = {metric: _with_no_samples(each, series) for metric, each in scores.metrics.items()}
-    return Scores(scores.method, scores.threshold, known)
+    return replace(scores, metrics=known)
 
 
 def _with_no_samples(score: ScoreColumns, series: IntColumn) -> ScoreColumns:

@@ -81,6 +81,8 @@ def samples_by_row(columns: Mapping[str, FloatColumn], scores: Scores | None, ro
     for score in scores.metrics.values() if scores else ():
         for column in (score.z, score.anomaly, score.mean, score.stddev, score.samples):
             samples += ~np.isnan(column)
+    for stands in scores.discoveries.values() if scores else ():
+        samples += ~np.isnan(stands)
     return samples
 
 
@@ -92,7 +94,8 @@ def take_scores(scores: Scores | None, rows: IntColumn) -> Scores | None:
         metric: ScoreColumns(*(getattr(score, each.name)[rows] for each in fields(ScoreColumns)))
         for metric, score in scores.metrics.items()
     }
-    return Scores(scores.method, scores.threshold, metrics)
+    discoveries = {metric: stands[rows] for metric, stands in scores.discoveries.items()}
+    return Scores(scores.method, scores.threshold, metrics, discoveries)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -117,7 +117,11 @@ class Renderer:
                 if family.column in snapshot.columns:
                     yield self._rows.of_rows(snapshot.rows), b"", snapshot.columns[family.column]
             case Source.SCORE:
-                yield from _score_samples(family, snapshot.scores, self._rows.of_rows(snapshot.rows))
+                columns = _score_columns(family, snapshot.scores)
+                yield from _by_metric(columns, self._rows.of_rows(snapshot.rows))
+            case Source.DISCOVERY:
+                columns = snapshot.scores.discoveries if snapshot.scores else {}
+                yield from _by_metric(columns, self._rows.of_rows(snapshot.rows))
             case Source.AGENTS:
                 keys = snapshot.agent_keys
                 yield self._agents.of((keys,), lambda: keys), b"", snapshot.agents
@@ -130,7 +134,7 @@ class Renderer:
             case Source.ORG:
                 yield _org_labels(snapshot), b"", snapshot.org_offered
             case Source.ORG_SCORE:
-                yield from _score_samples(family, snapshot.org_scores, _org_labels(snapshot))
+                yield from _by_metric(_score_columns(family, snapshot.org_scores), _org_labels(snapshot))
 
 
 _SNAPSHOT_VALUES: Mapping[str, Callable[[Snapshot], float]] = {
@@ -139,11 +143,16 @@ _SNAPSHOT_VALUES: Mapping[str, Callable[[Snapshot], float]] = {
 }
 
 
-def _score_samples(
-    family: Family, scores: Scores | None, labels: Sequence[bytes]
+def _score_columns(family: Family, scores: Scores | None) -> Mapping[str, FloatColumn]:
+    metrics = scores.metrics if scores else {}
+    return {metric: getattr(columns, family.column) for metric, columns in metrics.items()}
+
+
+def _by_metric(
+    columns: Mapping[str, FloatColumn], labels: Sequence[bytes]
 ) -> Iterator[tuple[Sequence[bytes], bytes, FloatColumn]]:
-    for metric, columns in (scores.metrics if scores else {}).items():
-        yield labels, b"," + doubled(label_text("metric", metric)), getattr(columns, family.column)
+    for metric, values in columns.items():
+        yield labels, b"," + doubled(label_text("metric", metric)), values
 
 
 def _org_labels(snapshot: Snapshot) -> list[bytes]:

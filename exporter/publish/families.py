@@ -21,6 +21,7 @@ class Source(Enum):
     SNAPSHOT = "an attribute of the snapshot itself"
     QUEUE = "columns[column], a value per row"
     SCORE = "scores.metrics[…].column, a value per row and metric"
+    DISCOVERY = "scores.discoveries[…], a value per row and metric"
     AGENTS = "agents, a value per queue and routing status"
     INFO = "queues, the constant 1 per queue"
     ORG = "org_offered, a value per media type"
@@ -99,6 +100,13 @@ FAMILIES: tuple[Family, ...] = (
     _queue("average_wait_seconds", "average_wait_seconds", "Mean time that contacts of the current window waited."),
     _score("zscore", "z", "Deviations of the window's value from the queue's own baseline."),
     _score("anomaly", "anomaly", "1 where the score is beyond the threshold, else 0."),
+    Family(
+        "genesys_queue_anomaly_fdr",
+        "gauge",
+        "1 where the score stands among all of the poll's (Benjamini-Hochberg at 5 %), else 0.",
+        (*ROW_LABELS, "metric"),
+        Source.DISCOVERY,
+    ),
     _score("baseline_mean_ratio", "mean", "Expected value by the baseline: a ratio, or contacts for offered_contacts."),
     _score("baseline_stddev_ratio", "stddev", "Standard deviation that the score is counted in, in the mean's unit."),
     _score("baseline_samples", "samples", "Weight of the baseline; for the classic score the buckets with volume."),

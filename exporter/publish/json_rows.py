@@ -104,7 +104,8 @@ class RowWriter:
         tail = b',"metric":"%b"' % ALERT_NAMES[metric].encode() + _template(ALERT_FIELDS)
         if not seed:
             columns.append(texts(score.samples[index]))
-            tail += b',"samples":%b,"method":' + doubled(dumps(scores.method))
+            columns.append(_stands(scores, metric, index))
+            tail += b',"samples":%b,"isAnomalyFdr":%b,"method":' + doubled(dumps(scores.method))
         return self._rows(shown, index, tail, columns)
 
     def _rows(self, shown: Shown, index: Index, tail: bytes, columns: list[list[bytes]]) -> list[bytes]:
@@ -141,6 +142,14 @@ def _cells(column: FloatColumn, kind: str) -> list[bytes]:
     if kind == MOMENT:
         return _moments(column)
     return texts(percent(column) if kind == PERCENT else column)
+
+
+def _stands(scores: Scores, metric: str, index: Index) -> list[bytes]:
+    """Whether each score stands among all of the poll's; null where the method cannot tell."""
+    if metric not in scores.discoveries:
+        return [NULL] * len(index)
+    texts_of: list[bytes] = _FLAG_TEXTS[(scores.discoveries[metric][index] == 1.0).astype(np.intp)].tolist()
+    return texts_of
 
 
 def _contacts(contacts: FloatColumn) -> FloatColumn:

@@ -44,7 +44,8 @@ class Desk:
     def __init__(self, history: History | None = None, **other: Any) -> None:
         self.history = history or open_history(None, now=at(0))
         given = {"contract": "aggregates", "bucket": "PT15M", "max_series": 250_000}
-        self.analyst = Analyst(self.history, ZScore(), ScoreOptions(), **(given | other))
+        method = other.pop("method", ZScore())
+        self.analyst = Analyst(self.history, method, ScoreOptions(), **(given | other))
         self.readings: dict[str, Any] = {"directory": None, "window": None, "observations": None, "datasets": {}}
 
     def snapshot(self, now: datetime, **readings: Any) -> Snapshot:
@@ -235,7 +236,7 @@ def test_the_score_of_a_bucket_that_has_just_closed_is_kept_for_exports() -> Non
 class Counting:
     """The classic method, counting how often it is fitted."""
 
-    name, default_threshold, metrics = ZScore.name, ZScore.default_threshold, ZScore.metrics
+    name, default_threshold, metrics, z_is_tail = ZScore.name, ZScore.default_threshold, ZScore.metrics, False
 
     def __init__(self) -> None:
         self.fits = 0
@@ -326,7 +327,7 @@ def test_the_org_is_summed_by_media_type() -> None:
 class Volume:
     """A method that scores volume: z is the distance from the mean of the baseline, in contacts."""
 
-    name, default_threshold, threshold, metrics = "volume", 3.0, 3.0, (OFFERED,)
+    name, default_threshold, threshold, metrics, z_is_tail = "volume", 3.0, 3.0, (OFFERED,), True
 
     def __init__(self, mean: np.ndarray | None = None) -> None:
         self.mean = mean
@@ -354,6 +355,8 @@ def test_a_method_that_scores_volume_scores_the_org_and_queues_that_fell_silent(
     assert snapshot.scores is not None
     z = dict(zip(snapshot.rows.keys, snapshot.scores.metrics[OFFERED].z.tolist(), strict=True))
     assert (z[A], z[B], z[C]) == (0.5, -6, -1)
+    stands = dict(zip(snapshot.rows.keys, snapshot.scores.discoveries[OFFERED].tolist(), strict=True))
+    assert (stands[A], stands[B], stands[C]) == (0, 1, 0)
     assert snapshot.org_scores is not None
     org = snapshot.org_scores.metrics[OFFERED]
     assert snapshot.org_media == ("chat", "email", "voice")
@@ -363,10 +366,15 @@ def test_a_method_that_scores_volume_scores_the_org_and_queues_that_fell_silent(
     np.testing.assert_array_equal(org.samples, [1, 0, 10.5])
 
 
+class Tail(ZScore):
+    """The classic score, taken for a tail probability."""
+
+    z_is_tail = True
+
+
 def test_above_the_ceiling_the_busiest_rows_stay_and_what_is_left_out_is_counted() -> None:
     keys = [SeriesKey(f"q{i}", "voice") for i in range(10)]
-    everything = Desk()
-    limited = Desk(max_series=70)
+    everything, limited = (Desk(method=Tail(), max_series=most) for most in (9999, 70))
     for desk in (everything, limited):
         desk.history.merge(batch({start_of(0): {key: cell(100 + i) for i, key in enumerate(keys)}}))
         desk.analyst.complete()
@@ -379,6 +387,7 @@ def test_above_the_ceiling_the_busiest_rows_stay_and_what_is_left_out_is_counted
         assert snapshot.scores is not None
         for score in snapshot.scores.metrics.values():
             shown += [score.z, score.anomaly, score.mean, score.stddev, score.samples]
+        shown += snapshot.scores.discoveries.values()
         return sum(int((~np.isnan(column)).sum()) for column in shown) + len(snapshot.queues)
 
     assert 0 < len(cut.rows.keys) < 10

@@ -56,6 +56,7 @@ def scores(method: str = "zscore", threshold: float = 2.0) -> Scores:
                 [0.5, NAN, 0.2], [1.25, NAN, 0.1], [0, NAN, 0], [0.4, 0.1, 0.19], [0.08, 0.1, 0.1], [600, 3, 10]
             ),
         },
+        {ABANDONMENT: col(1, NAN, 0)},
     )
 
 

@@ -82,23 +82,25 @@ def test_no_value_is_null() -> None:
 
 def test_an_alert_stands_for_every_score_flagged_or_not() -> None:
     assert dashboard(snapshot())["alerts"] == [
-        alert("q1", "Sales", "abandonmentRate", 25.0, 7.0, 4.0, True, 4.5, 600),
-        alert("q2", "Help & more", "abandonmentRate", 10.0, 12.0, 4.0, False, -0.5, 10),
-        alert("q1", "Sales", "slaBreachRate", 50.0, 40.0, 8.0, False, 1.25, 600),
-        alert("q2", "Help & more", "slaBreachRate", 20.0, 19.0, 10.0, False, 0.1, 10),
+        alert("q1", "Sales", "abandonmentRate", 25.0, 7.0, 4.0, True, 4.5, 600, True),
+        alert("q2", "Help & more", "abandonmentRate", 10.0, 12.0, 4.0, False, -0.5, 10, False),
+        alert("q1", "Sales", "slaBreachRate", 50.0, 40.0, 8.0, False, 1.25, 600, None),
+        alert("q2", "Help & more", "slaBreachRate", 20.0, 19.0, 10.0, False, 0.1, 10, None),
     ]
 
 
 def alert(*values: Any) -> dict[str, Any]:
     keys = ("queueId", "queueName", "metric", "currentValue", "baselineMean", "baselineStdDev", "isAnomaly", "zScore")
-    return {"mediaType": "voice", "method": "zscore"} | dict(zip((*keys, "samples"), values, strict=True))
+    return {"mediaType": "voice", "method": "zscore"} | dict(
+        zip((*keys, "samples", "isAnomalyFdr"), values, strict=True)
+    )
 
 
 def test_offered_contacts_are_scored_in_contacts_and_the_organisation_stands_apart() -> None:
     volume = score([12, 0, 10], [1.5, NAN, 0.25], [0, NAN, 0], [8.123456, 1, 9], [2.5, 1, 4], [7.25, 1, 9])
     document = dashboard(snapshot(scores=Scores("seasonal", 3.0, {OFFERED: volume}), org_scores=org_scores()))
     assert document["alerts"][0] == {
-        **alert("q1", "Sales", "offeredContacts", 12, 8.1235, 2.5, False, 1.5, 7.25),
+        **alert("q1", "Sales", "offeredContacts", 12, 8.1235, 2.5, False, 1.5, 7.25, None),
         "method": "seasonal",
     }
     assert document["org"] == [
@@ -177,7 +179,7 @@ def test_the_envelope_is_the_seeds_with_0_for_no_rate() -> None:
         "abandonmentRate": 0,
         "slaBreachRate": 0,
     }
-    assert document["alerts"][0].keys() == alert(*[0] * 9).keys() - {"samples", "method"}
+    assert document["alerts"][0].keys() == alert(*[0] * 10).keys() - {"samples", "method", "isAnomalyFdr"}
     shown = Shown(snapshot(), snapshot().fresh(NOW))
     assert base64.b64decode(document["csvExportBase64"]) == CsvWriter().window(shown)
 

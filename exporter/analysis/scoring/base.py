@@ -107,6 +107,10 @@ class Method(Protocol):
         """The metrics it scores."""
 
     @property
+    def z_is_tail(self) -> bool:
+        """Whether z is a tail probability in normal units, so that thousands of them can be judged together."""
+
+    @property
     def max_model_age_seconds(self) -> float:
         """How old a model may be when many past buckets are scored; 0 = made anew for every bucket."""
 
@@ -167,12 +171,20 @@ def flag(
 ) -> FloatColumn:
     """`exceeds` on the metric's side, unless the difference from the mean is too small to matter in practice.
 
-    `difference` is in the metric's unit. A high rate needs `min_events` events and `min_difference`, a low one the
-    difference; a volume, high or low, needs a difference of `min_events` contacts.
+    `difference` is in the metric's unit; see `matters`.
+    """
+    raised = exceeds(z, threshold, options.directions.get(metric, "both"))
+    return np.where(raised == 1, matters(difference, x, metric, options).astype(np.float64), raised)
+
+
+def matters(difference: FloatColumn, x: FloatColumn, metric: str, options: ScoreOptions) -> NDArray[np.bool_]:
+    """Practical significance: whether anybody would feel a difference from the mean.
+
+    A high rate needs `min_events` events and `min_difference`, a low one the difference; a volume, high or low, needs
+    a difference of `min_events` contacts.
     """
     least = options.min_events if metric == OFFERED else options.min_difference
-    matters = np.abs(difference) >= least
+    enough: NDArray[np.bool_] = np.abs(difference) >= least
     if metric != OFFERED:
-        matters &= (difference < 0) | (x >= options.min_events)
-    raised = exceeds(z, threshold, options.directions.get(metric, "both"))
-    return np.where(raised == 1, matters.astype(np.float64), raised)
+        enough &= (difference < 0) | (x >= options.min_events)
+    return enough

@@ -8,21 +8,34 @@ now and then with ten queues, every poll with thousands. This bound follows the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from exporter.analysis.scoring.base import Direction
-from exporter.models import FloatColumn, IntColumn
+from exporter.analysis.scoring.base import METRIC_COUNTS, Direction, ScoreOptions, matters
+from exporter.models import FloatColumn, IntColumn, Scores
 
 #: The share of false flags that is borne.
 FALSE_SHARE = 0.05
+#: Below it no tail is under a share that anybody would bear.
+_LEAST = 0.5
+
+
+def all_discoveries(scores: Scores, counts: Mapping[str, FloatColumn], options: ScoreOptions) -> dict[str, FloatColumn]:
+    """By metric, the `discoveries` of one poll on the sides that count, and great enough to matter in practice."""
+    found = {}
+    for metric, score in scores.metrics.items():
+        stands = discoveries(score.z, options.directions.get(metric, "both"))
+        felt = matters(score.value - score.mean, counts[METRIC_COUNTS[metric][1]], metric, options)
+        found[metric] = np.where(felt | np.isnan(stands), stands, 0.0)
+    return found
 
 
 def discoveries(z: FloatColumn, direction: Direction = "high", q: float = FALSE_SHARE) -> FloatColumn:
     """1.0 for each z that stands, 0.0 for the others, NaN where there is no z."""
     side: FloatColumn = {"high": z, "low": -z, "both": np.abs(z)}[direction]
     asked = max(1, int(np.count_nonzero(~np.isnan(z))))
-    rows = np.flatnonzero(side > 0)
+    rows = np.flatnonzero(side > _LEAST)  # a tail above q never stands
     tails = np.array([math.erfc(each / math.sqrt(2)) for each in side[rows].tolist()])
     if direction != "both":
         tails /= 2

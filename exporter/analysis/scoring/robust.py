@@ -83,6 +83,7 @@ class Robust:
     name: ClassVar[str] = "robust"
     default_threshold: ClassVar[float] = 3.0
     metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH)
+    z_is_tail: ClassVar[bool] = False
     max_model_age_seconds: ClassVar[float] = 6 * 3600.0
 
     def fit(self, baseline: Baseline, options: ScoreOptions) -> RobustModel:

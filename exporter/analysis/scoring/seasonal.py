@@ -94,6 +94,7 @@ class Seasonal:
     name: ClassVar[str] = "seasonal"
     default_threshold: ClassVar[float] = 3.0
     metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH, OFFERED)
+    z_is_tail: ClassVar[bool] = True
     max_model_age_seconds: ClassVar[float] = 6 * 3600.0  # as long as the newest hours teach nothing
 
     def fit(self, baseline: Baseline, options: ScoreOptions) -> SeasonalModel:

@@ -72,6 +72,7 @@ class ZScore:
     name: ClassVar[str] = "zscore"
     default_threshold: ClassVar[float] = 2.0
     metrics: ClassVar[tuple[str, ...]] = (ABANDONMENT, SLA_BREACH)
+    z_is_tail: ClassVar[bool] = False
     max_model_age_seconds: ClassVar[float] = 0.0  # the formula speaks of the buckets before: all of them
 
     def fit(self, baseline: Baseline, options: ScoreOptions) -> ZScoreModel:

@@ -163,7 +163,7 @@ async def running(
         guard = WatchedConfig(settings.web_config, log.error) if settings.web_config else None
         history = await asyncio.to_thread(open_history, settings, clock)
         stack.push_async_callback(asyncio.to_thread, history.close)
-        analyst = _analyst(settings, history)
+        analyst = analyst_of(settings, history)
         publisher = Publisher(clock, metrics.on_series)
         poller = _poller(settings, client, analyst, publisher, metrics, clock)
         app = _guarded_app(
@@ -220,16 +220,12 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _analyst(settings: Settings, history: History) -> Analyst:
-    options = ScoreOptions(
-        threshold=settings.anomaly_threshold,
-        min_samples=settings.baseline_min_samples,
-        timezone=settings.timezone.key,
-    )
+def analyst_of(settings: Settings, history: History) -> Analyst:
+    """What thinks over `history`, by the method and with the guards of `settings`."""
     return Analyst(
         history,
         method(settings.score_method),
-        options,
+        ScoreOptions(**settings.score_options),
         contract=settings.contract,
         bucket=settings.bucket,
         max_series=settings.max_series,

@@ -85,6 +85,9 @@ def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=(*DEFAULT_THRESHOLDS, "all"), help="default: EXPORTER_SCORE_METHOD")
     parser.add_argument("--threshold", type=_above_zero, metavar="T", help="standard deviations; default: the method's")
+    parser.add_argument("--min-events", metavar="N", help="default: EXPORTER_ANOMALY_MIN_EVENTS")
+    parser.add_argument("--min-difference", metavar="SHARE", help="default: EXPORTER_ANOMALY_MIN_DIFFERENCE")
+    parser.add_argument("--direction", metavar="SIDES", help="default: EXPORTER_ANOMALY_DIRECTION")
     parser.add_argument("--baseline-days", type=_at_least_one, metavar="N", help="default: EXPORTER_BASELINE_DAYS")
     parser.add_argument("--timezone", metavar="ZONE", help="IANA name of the local time; default: EXPORTER_TIMEZONE")
     parser.add_argument("--list", type=_at_least_one, default=20, metavar="N", help="flagged buckets to list")
@@ -183,17 +186,19 @@ def _backtest(arguments: argparse.Namespace) -> int:
     from exporter.analysis.scoring import ScoreOptions
     from exporter.backtesting import Outputs, backtest
 
-    given = {"EXPORTER_SCORE_METHOD": arguments.method, "EXPORTER_TIMEZONE": arguments.timezone}
+    given = {
+        "EXPORTER_SCORE_METHOD": arguments.method,
+        "EXPORTER_TIMEZONE": arguments.timezone,
+        "EXPORTER_ANOMALY_MIN_EVENTS": arguments.min_events,
+        "EXPORTER_ANOMALY_MIN_DIFFERENCE": arguments.min_difference,
+        "EXPORTER_ANOMALY_DIRECTION": arguments.direction,
+    }
     overrides = {name: value for name, value in given.items() if value not in (None, "all")}
     settings = _load(overrides=overrides, require_credentials=False)
     wished = settings.anomaly_threshold if settings.is_set("EXPORTER_ANOMALY_THRESHOLD") else None
     options = BacktestOptions(
         methods=tuple(DEFAULT_THRESHOLDS) if arguments.method == "all" else (settings.score_method,),
-        scores=ScoreOptions(
-            threshold=arguments.threshold or wished,
-            min_samples=settings.baseline_min_samples,
-            timezone=settings.timezone.key,
-        ),
+        scores=ScoreOptions(**settings.score_options | {"threshold": arguments.threshold or wished}),
         baseline_seconds=(arguments.baseline_days or settings.baseline_days) * 86_400,
     )
     outputs = Outputs(arguments.scores, arguments.plot, arguments.queue, arguments.list)

@@ -158,6 +158,27 @@ class Settings(BaseSettings):
     baseline_min_samples: int = _variable(
         "EXPORTER_BASELINE_MIN_SAMPLES", 3, write="a whole number from 1 to 100000", ge=1, le=100_000
     )
+    anomaly_min_events: float = _variable(
+        "EXPORTER_ANOMALY_MIN_EVENTS",
+        2.0,
+        write="a number of events from 0 to 1000000, such as 2",
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+    )
+    anomaly_min_difference: float = _variable(
+        "EXPORTER_ANOMALY_MIN_DIFFERENCE",
+        0.02,
+        write="a share from 0 to 1, such as 0.02 for 2 percentage points",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+    anomaly_direction: Annotated[values.Directions, BeforeValidator(values.directions)] = _variable(
+        "EXPORTER_ANOMALY_DIRECTION",
+        values.DIRECTIONS,
+        write="high, low or both for all metrics, or a comma list such as abandonment_ratio=high,offered_contacts=both",
+    )
     timezone: Annotated[ZoneInfo, BeforeValidator(values.time_zone)] = _variable(
         "EXPORTER_TIMEZONE", ZoneInfo("UTC"), write="an IANA name such as UTC or Europe/Berlin"
     )
@@ -227,6 +248,18 @@ class Settings(BaseSettings):
     def history_path(self) -> Path | None:
         """The file that history is kept in; None for memory alone."""
         return None if self.history == MEMORY else Path(self.history)
+
+    @property
+    def score_options(self) -> dict[str, Any]:
+        """What a scoring method may be told, by the names of `ScoreOptions`."""
+        return {
+            "threshold": self.anomaly_threshold,
+            "min_samples": self.baseline_min_samples,
+            "timezone": self.timezone.key,
+            "min_events": self.anomaly_min_events,
+            "min_difference": self.anomaly_min_difference,
+            "directions": dict(self.anomaly_direction),
+        }
 
     def is_set(self, variable: str) -> bool:
         """Whether the operator gave this variable a value."""

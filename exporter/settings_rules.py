@@ -29,6 +29,9 @@ _GENESYS_CALLS_PER_MINUTE = 300
 _LONGEST_SHOWN = 80
 _SECRET = ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET")
 
+#: What binds the flags of `seasonal` and `robust`.
+_GUARDS = ("EXPORTER_ANOMALY_MIN_EVENTS", "EXPORTER_ANOMALY_MIN_DIFFERENCE", "EXPORTER_ANOMALY_DIRECTION")
+
 _PROBLEMS = {
     "int_parsing": "is not a whole number",
     "int_from_float": "is not a whole number",
@@ -62,7 +65,7 @@ def for_people(value: Any) -> str:
         case re.Pattern():
             return str(value.pattern)
         case tuple():
-            return ",".join(value)
+            return ",".join(each if isinstance(each, str) else "=".join(each) for each in value)
         case float():
             return f"{value:g}"
     return str(value)
@@ -164,7 +167,10 @@ def doubts(settings: Settings) -> Iterator[str]:
             yield f"GENESYS_MEDIA_TYPES: {media_type} is no known media type{guess}"
     if settings.contract == "summary" and settings.media_types:
         yield "GENESYS_MEDIA_TYPES: has no effect, since the summary contract knows no media types"
-    if settings.score_method == "seasonal" and not 7 <= settings.baseline_days <= 35:
-        yield "EXPORTER_BASELINE_DAYS: the seasonal score is made for 7 to 35 days"
+    if not 7 <= settings.baseline_days <= 35:
+        yield "EXPORTER_BASELINE_DAYS: scores are made for 7 to 35 days"
+    if settings.score_method == "zscore":
+        for variable in filter(settings.is_set, _GUARDS):
+            yield f"{variable}: has no effect, since the classic score knows |z| and its threshold alone"
     if settings.requests_per_minute > _GENESYS_CALLS_PER_MINUTE:
         yield f"GENESYS_REQUESTS_PER_MINUTE: Genesys Cloud grants a client {_GENESYS_CALLS_PER_MINUTE} calls a minute"

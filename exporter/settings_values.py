@@ -33,6 +33,11 @@ MEDIA_TYPES = (
     "voice",
 )
 
+#: Metric and the side of its baseline that raises a flag.
+Directions = tuple[tuple[str, str], ...]
+SIDES = ("high", "low", "both")
+DIRECTIONS: Directions = (("abandonment_ratio", "high"), ("sla_breach_ratio", "high"), ("offered_contacts", "both"))
+
 REGIONS = {
     "us-east-1": "mypurecloud.com",
     "us-east-2": "use2.us-gov-pure.cloud",
@@ -173,6 +178,23 @@ def media_types(text: str) -> tuple[str, ...]:
     if not all(re.fullmatch(r"[a-z][a-z0-9_-]*", word) for word in found):
         raise ValueError("has entries that are no words")
     return found
+
+
+def directions(text: str) -> Directions:
+    """The side of each metric, from one word for all or from `metric=side` entries; what is not named keeps its own."""
+    entries = words(re.sub(r"\s*=\s*", "=", text.lower()))
+    if len(entries) == 1 and "=" not in text:
+        entries = tuple(f"{metric}={entries[0]}" for metric, _ in DIRECTIONS)
+    sides = dict(DIRECTIONS)
+    for entry in entries:
+        name, _, side = entry.partition("=")
+        metric = next((known for known in sides if name in (known, known.rpartition("_")[0])), None)
+        if metric is None:
+            raise ValueError(f"names a metric that is not scored{nearest(name, sides)}")
+        if side not in SIDES:
+            raise ValueError(f"gives {metric} a side that is none of {', '.join(SIDES)}")
+        sides[metric] = side
+    return tuple(sides.items())
 
 
 def pattern(text: str) -> re.Pattern[str]:

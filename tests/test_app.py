@@ -11,10 +11,10 @@ import aiohttp
 import numpy as np
 import pytest
 
-from exporter.app import check_budget, open_client, open_history, running
+from exporter.app import analyst_of, check_budget, open_client, open_history, running
 from exporter.errors import AuthError, ExporterError, SettingsError
 from exporter.genesys.source import CallPlan
-from exporter.models import BucketBatch, SeriesKey
+from exporter.models import ABANDONMENT, WINDOW_COLUMNS, BucketBatch, QueueTable, SeriesKey, Window
 from exporter.settings import Settings
 from exporter.simulator import OrgConfig
 from tests.conftest import FakeClock, OrgAtWork
@@ -123,6 +123,41 @@ async def test_a_secret_file_that_has_gone_is_a_refusal_and_not_the_end(
         secret_file.write_text(org.variables["GENESYS_CLIENT_SECRET"], "utf-8")
         clock.advance(2)
         await client.api.token(clock.monotonic() + 30)
+
+
+# Scores
+
+
+@pytest.mark.parametrize(
+    ("variables", "flagged"),
+    [
+        ({}, True),
+        ({"EXPORTER_ANOMALY_MIN_EVENTS": "61"}, False),
+        ({"EXPORTER_ANOMALY_MIN_EVENTS": "60"}, True),
+        ({"EXPORTER_ANOMALY_MIN_DIFFERENCE": "0.6"}, False),
+        ({"EXPORTER_ANOMALY_DIRECTION": "low"}, False),
+        ({"EXPORTER_ANOMALY_DIRECTION": "abandonment=both,sla_breach=low"}, True),
+        ({"EXPORTER_BASELINE_DAYS": "35"}, True),
+    ],
+)
+def test_the_guards_that_are_set_decide_what_is_flagged(
+    make_settings: Make, clock: FakeClock, variables: dict[str, str], flagged: bool
+) -> None:
+    """A week in which one caller of ten gives up, then a quarter in which 60 of 100 do."""
+    settings = make_settings(EXPORTER_HISTORY=":memory:", **variables)
+    queue, end = SeriesKey("a", "voice"), int(clock.now().timestamp())
+    starts = np.arange(end - settings.baseline_days * 86_400, end, 900)
+    counts = {name: np.full((len(starts), 1), n) for name, n in (("offered", 100), ("abandoned", 10))}
+    history = open_history(settings, clock)
+    analyst = analyst_of(settings, history)
+    analyst.merge(BucketBatch(900, starts, (queue,), counts))
+    window = Window.of_epoch(end, end + 900)
+    zero = {name: np.zeros(1) for name in WINDOW_COLUMNS}
+    table = QueueTable(window, (queue,), {**zero, "offered": np.array([100.0]), "abandoned": np.array([60.0])})
+    made = analyst.snapshot(now=window.end, directory=None, window=table, observations=None, datasets={})
+    assert made.scores is not None
+    assert made.scores.metrics[ABANDONMENT].anomaly[0] == flagged
+    history.close()
 
 
 # Listening

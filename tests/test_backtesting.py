@@ -55,6 +55,39 @@ def test_every_score_is_written_and_the_queue_is_drawn(past: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({"EXPORTER_ANOMALY_MIN_EVENTS": "1000"}, ["--min-events", "1000"]),
+        ({"EXPORTER_ANOMALY_MIN_DIFFERENCE": "0.9"}, ["--min-difference", "0.9"]),
+        ({"EXPORTER_ANOMALY_DIRECTION": "abandonment=low"}, ["--direction", "abandonment=low"]),
+    ],
+    ids=["events", "difference", "side"],
+)
+def test_a_guard_takes_flags_away_whether_set_or_asked_for(
+    past: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    options: list[str],
+) -> None:
+    flagged = "2026-01-04 10:00  Sales  abandonment_ratio"
+    asked = ["backtest", str(past), "--baseline-days", "2", "--list", "1000"]
+    assert main(asked) == 0
+    assert flagged in capsys.readouterr().out
+    assert main([*asked, *options]) == 0
+    assert flagged not in capsys.readouterr().out
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert main(asked) == 0
+    assert flagged not in capsys.readouterr().out
+
+
+def test_a_guard_that_makes_no_sense_is_refused_by_its_name(past: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(past), "--min-difference", "5"]) == 2
+    assert "EXPORTER_ANOMALY_MIN_DIFFERENCE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         ("queue,t,offered\n", "abandoned"),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from exporter.analysis.scoring import ScoreOptions
 from exporter.errors import SettingsError
 from exporter.settings import DEFAULT_THRESHOLDS, VARIABLES, Settings, load_settings, sources
 
@@ -87,6 +89,29 @@ def test_the_default_threshold_follows_the_method(method: str, threshold: float)
     assert load_settings(both).anomaly_threshold == 4.5
 
 
+@pytest.mark.parametrize(
+    ("text", "abandonment", "sla_breach", "offered"),
+    [
+        ("", "high", "high", "both"),
+        ("both", "both", "both", "both"),
+        ("Low", "low", "low", "low"),
+        ("offered_contacts=low", "high", "high", "low"),
+        ("abandonment=both, sla_breach_ratio = low ,offered=high", "both", "low", "high"),
+    ],
+)
+def test_the_side_that_raises_a_flag_is_set_for_all_metrics_or_by_metric(
+    text: str, abandonment: str, sla_breach: str, offered: str
+) -> None:
+    sides = dict(load_settings(CLIENT | {"EXPORTER_ANOMALY_DIRECTION": text}).anomaly_direction)
+    assert sides == {"abandonment_ratio": abandonment, "sla_breach_ratio": sla_breach, "offered_contacts": offered}
+
+
+def test_the_defaults_of_the_scores_are_the_defaults_of_their_settings() -> None:
+    made = load_settings(CLIENT).score_options
+    assert ScoreOptions(**made) == ScoreOptions(threshold=DEFAULT_THRESHOLDS["seasonal"])
+    assert made.keys() == {each.name for each in fields(ScoreOptions)}
+
+
 def test_every_default_passes_its_own_checks() -> None:
     made = load_settings(CLIENT)
     texts = {variable: value for variable, value, _ in made.describe() if value and value != "(set)"}
@@ -149,6 +174,15 @@ def test_every_default_passes_its_own_checks() -> None:
         ("EXPORTER_ANOMALY_THRESHOLD", "0", "is too small"),
         ("EXPORTER_ANOMALY_THRESHOLD", "inf", "is not a finite number"),
         ("EXPORTER_BASELINE_MIN_SAMPLES", "0", "is too small"),
+        ("EXPORTER_ANOMALY_MIN_EVENTS", "-1", "is too small"),
+        ("EXPORTER_ANOMALY_MIN_EVENTS", "nan", "is not a finite number"),
+        ("EXPORTER_ANOMALY_MIN_DIFFERENCE", "2", "is too large; write a share from 0 to 1, such as 0.02 for 2 perc"),
+        ("EXPORTER_ANOMALY_MIN_DIFFERENCE", "2%", "is not a number; write a share"),
+        ("EXPORTER_ANOMALY_DIRECTION", "up", "gives abandonment_ratio a side that is none of high, low, both"),
+        ("EXPORTER_ANOMALY_DIRECTION", "abandonment=high,low", "a metric that is not scored"),
+        ("EXPORTER_ANOMALY_DIRECTION", "abandonmnet_ratio=low", "did you mean abandonment_ratio?"),
+        ("EXPORTER_ANOMALY_DIRECTION", "offered_contacts=", "gives offered_contacts a side that is none of"),
+        ("EXPORTER_ANOMALY_DIRECTION", "high,low", "a metric that is not scored"),
         ("EXPORTER_TIMEZONE", "Europe/Berln", "did you mean Europe/Berlin?"),
         ("EXPORTER_TIMEZONE", "../../etc/passwd", "is not a time zone"),
         ("EXPORTER_STALE_AFTER", "59", "is less than EXPORTER_POLL_INTERVAL; write 60 or more"),
@@ -396,10 +430,19 @@ def test_what_is_probably_not_meant_is_warned_of(variable: str, text: str, words
     assert words in line
 
 
-@pytest.mark.parametrize(("method", "warnings"), [("seasonal", 1), ("zscore", 0)])
-def test_a_short_baseline_is_warned_of_where_the_method_wants_more(method: str, warnings: int) -> None:
-    made = load_settings(CLIENT | {"EXPORTER_SCORE_METHOD": method, "EXPORTER_BASELINE_DAYS": "3"})
-    assert len(made.warnings) == warnings
+@pytest.mark.parametrize(("days", "warnings"), [("6", 1), ("7", 0), ("35", 0), ("36", 1)])
+@pytest.mark.parametrize("method", DEFAULT_THRESHOLDS)
+def test_a_baseline_that_is_too_short_or_too_long_to_be_sensible_is_warned_of(
+    method: str, days: str, warnings: int
+) -> None:
+    made = load_settings(CLIENT | {"EXPORTER_SCORE_METHOD": method, "EXPORTER_BASELINE_DAYS": days})
+    assert [line.split(":")[0] for line in made.warnings] == ["EXPORTER_BASELINE_DAYS"] * warnings
+
+
+@pytest.mark.parametrize(("method", "warnings"), [("seasonal", 0), ("robust", 0), ("zscore", 1)])
+def test_a_guard_that_binds_nothing_is_warned_of(method: str, warnings: int) -> None:
+    made = load_settings(CLIENT | {"EXPORTER_SCORE_METHOD": method, "EXPORTER_ANOMALY_MIN_EVENTS": "5"})
+    assert [line.split(":")[0] for line in made.warnings] == ["EXPORTER_ANOMALY_MIN_EVENTS"] * warnings
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def _now() -> Iterator[Recording]:
     for level in LEVELS:
         waiting = queue("genesys_queue_waiting_contacts")
         yield Recording(f"{level}:genesys_queue_waiting_contacts:sum", total(level, waiting))
-        flagged = queue("genesys_queue_anomaly")
-        yield Recording(f"{level}:genesys_queue_anomaly:sum", total(level, flagged))
+        for flag in ("genesys_queue_anomaly", "genesys_queue_anomaly_fdr"):
+            yield Recording(f"{level}:{flag}:sum", total(level, queue(flag)))
 
 
 GROUPS = (

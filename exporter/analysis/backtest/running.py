@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 import numpy as np
 
 from exporter.analysis.backtest.reading import Past, Progress
-from exporter.analysis.backtest.summary import MethodSummary, Tally
-from exporter.analysis.scoring import METRIC_COUNTS, ScoreOptions, method
+from exporter.analysis.backtest.report import BacktestOptions, Report
+from exporter.analysis.backtest.summary import Tally
+from exporter.analysis.scoring import METRIC_COUNTS, method
 from exporter.analysis.scoring.walk import Step, steps
 
 DAY_SECONDS = 86_400
@@ -37,26 +38,6 @@ SHEET_COLUMNS = (
     *SCORE_COLUMNS,
     "anomaly",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class BacktestOptions:
-    """What to walk, and how; `scores.threshold` None = each method's own."""
-
-    methods: tuple[str, ...] = ("seasonal",)
-    scores: ScoreOptions = field(default_factory=ScoreOptions)
-    baseline_seconds: int = 7 * DAY_SECONDS
-    thresholds: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """What was found, method by method; `counted_weeks` is the time that alarms were counted in."""
-
-    past: Past
-    options: BacktestOptions
-    counted_weeks: float
-    methods: tuple[MethodSummary, ...]
 
 
 class Sink(Protocol):

@@ -1,16 +1,13 @@
 """How often it would have rung: alarms per queue and week, and what raised them.
 
-Comes in: the scores of one bucket after the other. Goes out: a `MethodSummary` for each method, and its text for a
-terminal. An alarm is an unbroken run of flagged buckets, as an alert rule would see it; a pause of less than an hour
-does not end it.
+Comes in: the scores of one bucket after the other. Goes out: a `MethodSummary` for each method. An alarm is an
+unbroken run of flagged buckets, as an alert rule would see it; a pause of less than an hour does not end it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,14 +15,9 @@ from exporter.analysis.backtest.reading import Past
 from exporter.analysis.scoring import METRIC_COUNTS, Method, ScoreOptions
 from exporter.analysis.scoring.base import exceeds, flag
 from exporter.analysis.scoring.walk import Step
-from exporter.models import OFFERED, FloatColumn, ScoreColumns, SeriesKey
-
-if TYPE_CHECKING:
-    from exporter.analysis.backtest.running import Report
+from exporter.models import FloatColumn, ScoreColumns, SeriesKey
 
 PAUSE_SECONDS = 3600
-#: Flagged buckets that the text lists, the farthest out first.
-LISTED = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,48 +118,3 @@ class Tally:
                 yield QueueSummary(
                     key, name, metric, int(self._scored[metric][row]), int(self._counts[metric][row]), alarms
                 )
-
-
-def describe(report: Report, listed: int = LISTED) -> str:
-    """The report as text for a terminal."""
-    past, options = report.past, report.options
-    begin, end = (f"{datetime.fromtimestamp(int(past.history.starts[row]), UTC):%Y-%m-%d %H:%M}" for row in (0, -1))
-    minutes, days = past.history.bucket_seconds // 60, options.baseline_seconds / 86_400
-    head = (
-        f"{len(past.keys)} queues, {len(past.history.starts)} buckets of {minutes} minutes, {begin} to {end} UTC;"
-        f" alarms counted over {report.counted_weeks:.1f} weeks, each bucket scored by the {days:g} days before it."
-    )
-    lines = [head]
-    for summary in report.methods:
-        lines += ["", *_method_lines(summary, report, listed)]
-    return "\n".join(lines) + "\n"
-
-
-def _method_lines(summary: MethodSummary, report: Report, listed: int) -> Iterator[str]:
-    thresholds = sorted(summary.queues[0].alarms) if summary.queues else []
-    yield f"method {summary.method}, threshold {summary.threshold:g}: {len(summary.flagged)} buckets flagged"
-    yield "  alarms per week          " + "".join(f"{'|z| > ' + f'{each:g}':>10}" for each in thresholds)
-    weeks = max(report.counted_weeks, 1e-9)
-    for queue in summary.queues:
-        if queue.scored:
-            rates = "".join(f"{queue.alarms[each] / weeks:>10.2f}" for each in thresholds)
-            yield f"  {_label(queue.key, queue.name)[:34]:<34} {queue.metric:<18}{rates}"
-    rates = "".join(f"{summary.alarms(each) / weeks / max(1, len(report.past.keys)):>10.2f}" for each in thresholds)
-    yield f"  {'a queue and week, all metrics':<53}{rates}"
-    for found in sorted(summary.flagged, key=lambda each: -abs(each.z))[:listed]:
-        yield "  " + _flagged_line(found)
-    if len(summary.flagged) > listed:
-        yield f"  … and {len(summary.flagged) - listed} more"
-
-
-def _label(key: SeriesKey, name: str) -> str:
-    return f"{name} ({key.media_type})" if key.media_type else name
-
-
-def _flagged_line(found: Flagged) -> str:
-    moment = f"{datetime.fromtimestamp(found.start_seconds, UTC):%Y-%m-%d %H:%M}"
-    if found.metric == OFFERED:
-        what = f"{found.contacts} contacts, expected {found.mean:.1f} ± {found.stddev:.1f}"
-    else:
-        what = f"{found.events} of {found.contacts} ({found.value:.1%}), expected {found.mean:.1%} ± {found.stddev:.1%}"
-    return f"{moment}  {_label(found.key, found.name)}  {found.metric}  {what}  z {found.z:+.1f}"

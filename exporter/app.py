@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +25,7 @@ from exporter.analysis.history import History
 from exporter.analysis.scoring import ScoreOptions, method
 from exporter.analysis.scoring.walk import walk
 from exporter.backfill import Backfill
+from exporter.budget import BudgetWatch, check_budget, rhythm_of
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AuthError, ExporterError, HistoryError, SettingsError
 from exporter.genesys.auth import Credentials, TokenSource
@@ -33,10 +33,10 @@ from exporter.genesys.client import ApiClient
 from exporter.genesys.decode import REJECT_REASONS
 from exporter.genesys.pacing import PacingGate
 from exporter.genesys.selection import Selection
-from exporter.genesys.source import AggregatesSource, CallPlan, Source, SummarySource
+from exporter.genesys.source import AggregatesSource, Source, SummarySource
 from exporter.genesys.transport import Transport
-from exporter.models import QUEUES, ApiHook, Directory, PollReport, Snapshot
-from exporter.poller import Poller, Rhythm
+from exporter.models import ApiHook, PollReport, Snapshot
+from exporter.poller import Poller
 from exporter.publish.access import Access
 from exporter.publish.publisher import Publisher
 from exporter.publish.runner import Runner
@@ -49,8 +49,6 @@ log = logging.getLogger(__name__)
 
 #: How long requests under way may take to end when the exporter stops.
 DRAIN_SECONDS = 3.0
-#: The service's own limit on one client-credentials token.
-SERVICE_CALLS_PER_MINUTE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +69,6 @@ class Running:
     publisher: Publisher
     history: History
     work: asyncio.Task[None]
-
-
-def rhythm_of(settings: Settings) -> Rhythm:
-    return Rhythm(
-        interval_seconds=settings.poll_interval_seconds,
-        bucket_seconds=settings.bucket_seconds,
-        settle_seconds=settings.settle_seconds,
-        stale_after_seconds=settings.stale_after_seconds,
-        baseline_seconds=settings.baseline_days * 86_400,
-    )
-
-
-def check_budget(plan: CallPlan, settings: Settings, queues: int) -> float:
-    """Calls a minute that the configuration needs on average.
-
-    Raises SettingsError, with the numbers, when GENESYS_REQUESTS_PER_MINUTE cannot hold them.
-    """
-    rhythm = rhythm_of(settings)
-    needed = plan.per_minute(rhythm.interval_seconds, rhythm.bucket_seconds, rhythm.directory_seconds)
-    if needed <= settings.requests_per_minute:
-        return needed
-    raise SettingsError([_budget_fault(plan, settings, queues, needed)])
-
-
-def _budget_fault(plan: CallPlan, settings: Settings, queues: int, needed: float) -> str:
-    """What cannot fit, in numbers, and the ways out."""
-    interval, ceiling = settings.poll_interval_seconds, settings.requests_per_minute
-    polled = ", ".join(f"{calls} {endpoint}" for endpoint, calls in plan.per_poll.items() if calls)
-    polls_need = 60 * sum(plan.per_poll.values())
-    room = ceiling - (needed - polls_need / interval)
-    slower = f", or EXPORTER_POLL_INTERVAL={math.ceil(polls_need / room)}" if room > 0 else ""
-    return (
-        f"GENESYS_REQUESTS_PER_MINUTE: {ceiling} cannot hold the {needed:.1f} calls a minute that {queues} queues need"
-        f" ({polled} calls in every poll, every {interval:g} s); write at least {math.ceil(needed * 1.1)}"
-        f" (the service allows {SERVICE_CALLS_PER_MINUTE} for one client){slower}, or select fewer queues"
-    )
 
 
 @asynccontextmanager
@@ -244,7 +206,7 @@ def _poller(
         metrics.on_report(poll)
         budget.on_report(poll)
 
-    budget = _BudgetWatch(settings, client)
+    budget = BudgetWatch(settings, client.source, client.gate)
     return Poller(
         client.source,
         analyst,
@@ -255,36 +217,6 @@ def _poller(
         on_skipped=metrics.on_polls_skipped,
         on_directory=budget.on_directory,
     )
-
-
-class _BudgetWatch:
-    """Holds the call budget against the size of the org: refuses at the first look, warns when it has outgrown it."""
-
-    def __init__(self, settings: Settings, client: Client) -> None:
-        self._settings, self._client = settings, client
-        self._fitted = False
-        self._warned = False
-
-    def on_directory(self, directory: Directory) -> None:
-        self._look(directory, len(directory.queues))
-
-    def on_report(self, report: PollReport) -> None:
-        """Where there is no directory, the window tells how many queues there are."""
-        if QUEUES not in self._client.source.datasets and report.outcome != "failed":
-            self._look(None, report.rows)
-
-    def _look(self, directory: Directory | None, queues: int) -> None:
-        try:
-            needed = check_budget(self._client.source.plan(directory), self._settings, queues)
-        except SettingsError as error:
-            if not self._fitted:
-                raise
-            if not self._warned:
-                log.warning("the org has outgrown the call budget: %s", error)
-            self._warned = True
-            return
-        self._fitted, self._warned = True, False
-        self._client.gate.reserved = math.ceil(needed)
 
 
 def _guarded_app(guard: WatchedConfig | None, **parts: Any) -> web.Application:

@@ -294,7 +294,8 @@ def _org(arguments: argparse.Namespace) -> SimulatedOrg:
 
 
 async def _check_access(settings: Settings) -> int:
-    from exporter.app import check_budget, open_client, rhythm_of
+    from exporter.app import open_client
+    from exporter.budget import check_budget, rhythm_of
     from exporter.check import check_access, table
     from exporter.clock import SystemClock
 

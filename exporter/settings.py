@@ -2,8 +2,8 @@
 
 In: environment variables, then `.env` in the working folder, then a secrets folder (a file for each variable); the
 first that has a value wins, and blank is the same as absent. Out: one frozen `Settings`, or a `SettingsError` with
-every fault at once. Opens no socket and changes no file. Only `app` and `cli` read settings. Names and defaults are a
-contract with operators: docs/configuration.md is their copy, and a test compares the two.
+every fault at once. Opens no socket and changes no file. Only `app`, `cli`, `budget` and `reloading` read settings.
+Names and defaults are a contract with operators: docs/configuration.md is their copy, and a test compares the two.
 """
 
 from __future__ import annotations

@@ -73,6 +73,10 @@ class Backfill:
         self._completed = False
         self._failing: str | None = None
 
+    def follow(self, rhythm: Rhythm) -> None:
+        """Looks for gaps by another rhythm from now on."""
+        self._rhythm = rhythm
+
     async def run(self) -> None:
         """Fill all gaps, then look for new ones now and then, until cancelled; a defect of ours ends one look alone."""
         while True:

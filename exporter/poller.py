@@ -139,6 +139,8 @@ class Poller:
         self._history_end = 0
         self._failures: dict[str, GenesysError] = {}
         self._beat = clock.monotonic()
+        self._met = self._due = self._beat  # the deadline of the latest poll, and of the next
+        self._nap: asyncio.Future[None] | None = None
         self._unnamed: frozenset[str] = frozenset()
         self.readings = Readings(states={name: DatasetState() for name in source.datasets})
         #: Set after the first poll, whatever became of it: from then on the back-fill may start.
@@ -146,18 +148,48 @@ class Poller:
 
     async def run(self) -> None:
         """Poll at fixed deadlines until cancelled; a deadline missed is skipped and counted, never made up for."""
-        start, turn = self._clock.monotonic(), 0
+        self._due = self._clock.monotonic()
         while True:
-            due = start + turn * self._rhythm.interval_seconds
-            await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
-            self._beat = self._clock.monotonic()
-            await self._poll_or_report(self._clock.monotonic() + BUDGET_SHARE * self._rhythm.interval_seconds)
-            passed = math.floor((self._clock.monotonic() - start) / self._rhythm.interval_seconds)
-            skipped = max(0, passed - turn)
+            await self._until_due()
+            self._met, self._beat, rhythm = self._due, self._clock.monotonic(), self._rhythm
+            await self._poll_or_report(self._beat + BUDGET_SHARE * rhythm.interval_seconds)
+            if self._rhythm is not rhythm:
+                self._due = self._next_by_new_rhythm()
+                continue
+            skipped = max(0, math.floor((self._clock.monotonic() - self._met) / rhythm.interval_seconds))
             if skipped:
                 self._on_skipped(skipped)
                 log.debug("the poll took longer than its interval: %d skipped", skipped)
-            turn += skipped + 1
+            self._due = self._met + (skipped + 1) * rhythm.interval_seconds
+
+    def follow(self, rhythm: Rhythm) -> None:
+        """Polls by another rhythm from now on: the next deadline is one new interval after the latest, or now.
+
+        Readings that are there may be shown for as long as the new rhythm says.
+        """
+        longer = timedelta(seconds=rhythm.stale_after_seconds - self._rhythm.stale_after_seconds)
+        self._rhythm = rhythm
+        for dataset, state in self.readings.states.items():
+            if state.stale_at is not None:
+                self.readings.states[dataset] = replace(state, stale_at=state.stale_at + longer)
+        if self._nap is not None:
+            self._due, self._beat = self._next_by_new_rhythm(), self._clock.monotonic()
+            self._nap.cancel()
+
+    def _next_by_new_rhythm(self) -> float:
+        return max(self._met + self._rhythm.interval_seconds, self._clock.monotonic())
+
+    async def _until_due(self) -> None:
+        """Sleep until the next deadline, wherever `follow` moves it meanwhile."""
+        while True:
+            self._nap = asyncio.ensure_future(self._clock.sleep(max(0.0, self._due - self._clock.monotonic())))
+            try:
+                await asyncio.wait([self._nap])
+                if not self._nap.cancelled():
+                    return
+            finally:
+                self._nap.cancel()
+                self._nap = None
 
     async def _poll_or_report(self, deadline: float) -> None:
         """A defect of ours costs one poll, not the exporter; settings that cannot work end it."""

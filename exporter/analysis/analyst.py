@@ -3,9 +3,9 @@
     readings + history ──▶ rows ──▶ columns ──▶ scores ──▶ Snapshot
 
 Comes in: the latest good reading of every dataset, and closed buckets for history. Goes out: a `Snapshot`, complete and
-never changed afterwards. The model is fitted anew only when history or its span has changed. Everything may block (a
-fit takes long at many queues) and belongs into a worker thread; `snapshot` is called by one thread at a time, the
-rest by any. Asks no API, knows no format, looks at no clock.
+never changed afterwards. The model is fitted anew only when history, its span or the rules have changed. Everything may
+block (a fit takes long at many queues) and belongs into a worker thread; `snapshot` is called by one thread at a time,
+the rest by any. Asks no API, knows no format, looks at no clock.
 """
 
 from __future__ import annotations
@@ -81,16 +81,21 @@ class Analyst:
         """`contract` and `bucket` as the user writes them; `max_series` is the ceiling on queue samples; `walk` scores
         the buckets of the back-fill, which stay unscored without it."""
         self.history = history
-        self._method, self._options, self._walk = method, options, walk
+        self._rules, self._walk = (method, options), walk
         self._stopping = Event()
         self._contract, self._bucket = contract, bucket
         self._order, self._names, self._agents = RowOrder(), QueueNames(history.names()), AgentLabels()
         self._ceiling = Ceiling(max_series)
         self._facts = RowFacts.of(self._order.rows, None)
         self._fitted: Fitted | None = None
+        self._fitted_by = self._rules
         self._queues: tuple[Queue, ...] = ()
         self._prune_due = float("-inf")
         self._last_id = 0
+
+    def follow(self, method: Method, options: ScoreOptions, max_series: int) -> None:
+        """Scores by other rules, under another ceiling, from the next snapshot on; the scores of the past stay."""
+        self._rules, self._ceiling = (method, options), Ceiling(max_series)
 
     def merge(self, batch: BucketBatch) -> MergeReport:
         """Takes closed buckets into history."""
@@ -107,7 +112,7 @@ class Analyst:
     def score_past(self) -> None:
         """Gives fetched buckets the scores of the time when they closed; takes up to a minute, or until `stop`."""
         if self._walk is not None:
-            score_past(self.history, self._walk, self._method, self._options, self._stopping.is_set)
+            score_past(self.history, self._walk, *self._rules, self._stopping.is_set)
 
     def stop(self) -> None:
         """Ends `score_past` after the buckets in hand."""
@@ -190,8 +195,9 @@ class Analyst:
     def _fit(self, window: Window) -> Fitted:
         """The model for `window`, fitted anew if it must be."""
         state = self.history.baseline_state(window.start_seconds, window.end_seconds)
-        if self._fitted is None or self._fitted.state != state:
-            self._fitted = Fitted.of(self.history, self._method, self._options, window)
+        rules = self._rules
+        if self._fitted is None or self._fitted.state != state or self._fitted_by is not rules:
+            self._fitted, self._fitted_by = Fitted.of(self.history, *rules, window), rules
         return self._fitted
 
     def _contacts(self, keys: Sequence[SeriesKey]) -> FloatColumn:

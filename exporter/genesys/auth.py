@@ -110,6 +110,11 @@ class TokenSource:
             self._token = None
             self._circuit.record(error, self._key)
 
+    def renew(self, credentials: Credentials) -> None:
+        """Give up the token if other credentials fetched it: whether the new ones are good shows at the next call."""
+        if credentials.fingerprint != self._key:
+            self._token = None
+
     def confirm(self) -> None:
         """The API took the token: its credentials are good."""
         self._circuit.reset()

@@ -76,6 +76,9 @@ class Source(Protocol):
 
     datasets: frozenset[str]
 
+    def settle(self, seconds: float) -> None:
+        """Give the newest data so long to arrive, from the next window on."""
+
     def current_window(self, now: datetime) -> Window:
         """The window that a poll at `now` describes."""
 
@@ -122,6 +125,10 @@ class AggregatesSource:
         self._ids_per_request = IDS_PER_REQUEST
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
         self._rereading = _rereading(client.hook, clock)
+
+    def settle(self, seconds: float) -> None:
+        """Give the newest data so long to arrive, from the next window on."""
+        self._settle = timedelta(seconds=seconds)
 
     def current_window(self, now: datetime) -> Window:
         """One bucket's length ending `settle` before now, on whole seconds: complete at every poll."""
@@ -244,6 +251,10 @@ class SummarySource:
         self._entities = 1  # of the newest bucket: how large the org is
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
         self._rereading = _rereading(client.hook, clock)
+
+    def settle(self, seconds: float) -> None:
+        """Give the newest data so long to arrive, from the next window on."""
+        self._settle = timedelta(seconds=seconds)
 
     def current_window(self, now: datetime) -> Window:
         """The newest bucket that has closed and settled."""

@@ -208,6 +208,14 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
         "Standard deviations beyond which a score is an anomaly.",
         optional=True,
     ),
+    SelfFamily(
+        "genesys_exporter_config_last_reload_successful",
+        "gauge",
+        "1 if the settings were taken when last read, else 0.",
+    ),
+    SelfFamily(
+        "genesys_exporter_config_last_reload_success_timestamp_seconds", "gauge", "When settings were last taken."
+    ),
     SelfFamily("genesys_exporter_build_info", "info", "Versions and contract.", ("version", "python", "contract")),
 )
 

@@ -33,6 +33,10 @@ class Activity:
         self._report: PollReport | None = None
         self._skipped = 0
 
+    def follow(self, poll_interval_seconds: float, calls_per_minute: float) -> None:
+        """These settings hold from now on."""
+        self._interval_seconds, self._calls_per_minute = poll_interval_seconds, calls_per_minute
+
     def on_api_event(self, event: ApiEvent) -> None:
         """One record from the API client."""
         if isinstance(event, ApiCalled):

@@ -77,6 +77,7 @@ class SelfMetrics:
             self._failures.labels(reason)
         for reason in reject_reasons:
             self._rejected.labels(reason)
+        self.on_reload(good=True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -87,6 +88,8 @@ class SelfMetrics:
         self._data_end = self._gauge("genesys_exporter_data_end_timestamp_seconds")
         self._series = self._gauge("genesys_exporter_series")
         self._history_buckets = self._gauge("genesys_exporter_history_buckets")
+        self._reload_good = self._gauge("genesys_exporter_config_last_reload_successful")
+        self._reloaded = self._gauge("genesys_exporter_config_last_reload_success_timestamp_seconds")
 
     def _build_counters(self) -> None:
         self._polls = self._counter("genesys_exporter_polls_total")
@@ -156,6 +159,13 @@ class SelfMetrics:
         if snapshot.scores is not None:
             self._optional.set("genesys_exporter_anomaly_threshold", snapshot.scores.threshold)
         self._dropped.inc(snapshot.dropped_series)
+        self._rendered.clear()
+
+    def on_reload(self, *, good: bool) -> None:
+        """Settings were read: at the start, or again, and taken or refused."""
+        self._reload_good.set(float(good))
+        if good:
+            self._reloaded.set(self._clock.now().timestamp())
         self._rendered.clear()
 
     def on_series(self, series: int) -> None:

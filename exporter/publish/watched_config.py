@@ -38,6 +38,13 @@ class WatchedConfig:
             self._reload()
         return self.current
 
+    def check(self) -> None:
+        """Raises SettingsError where the files, as they are now, would not be taken; changes nothing."""
+        try:
+            self._check(parsed(self._path)[0])
+        except OSError as error:
+            raise SettingsError([f"EXPORTER_WEB_CONFIG: {self._path}: {error.strerror or error}"]) from error
+
     def ssl_context(self) -> ssl.SSLContext | None:
         """For the listener: every connection is met with the certificates, and the client CA, of its moment."""
         return _Fresh.of(self) if self._context is not None else None
@@ -56,18 +63,19 @@ class WatchedConfig:
         before = self._files
         try:
             config, self._files = parsed(self._path)
-            if any(was and not is_now for was, is_now in zip(self.current.guards, config.guards, strict=True)):
-                raise SettingsError(
-                    [f"EXPORTER_WEB_CONFIG: {self._path}: a guard cannot be taken away without a restart"]
-                )
-            if (config.tls is None) != (self._context is None):
-                raise SettingsError([f"EXPORTER_WEB_CONFIG: {self._path}: TLS cannot be switched without a restart"])
+            self._check(config)
             self._context = config.tls.context() if config.tls else None
             self.current = config
         except (SettingsError, OSError) as error:
             self._files = getattr(error, "files", before)  # a file that was missing may come yet
             self._complain(f"the changed web configuration is not used: {error}")
         self._seen = (self._seen[0], *map(_stamp, self._files)) if self._files != before else self._seen
+
+    def _check(self, config: WebConfig) -> None:
+        if any(was and not is_now for was, is_now in zip(self.current.guards, config.guards, strict=True)):
+            raise SettingsError([f"EXPORTER_WEB_CONFIG: {self._path}: a guard cannot be taken away without a restart"])
+        if (config.tls is None) != (self._context is None):
+            raise SettingsError([f"EXPORTER_WEB_CONFIG: {self._path}: TLS cannot be switched without a restart"])
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(map(_stamp, (self._path, *self._files)))

@@ -8,7 +8,6 @@ This module and `cli` are the only ones that know settings; the wings get plain 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +15,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from exporter import __version__
+from exporter.account import Client, client_key, open_client, same_client, selection_of
 from exporter.analysis.analyst import Analyst
 from exporter.analysis.history import History
 from exporter.analysis.scoring import ScoreOptions, method
@@ -27,15 +26,9 @@ from exporter.analysis.scoring.walk import walk
 from exporter.backfill import Backfill
 from exporter.budget import BudgetWatch, check_budget, rhythm_of
 from exporter.clock import Clock, SystemClock
-from exporter.errors import AuthError, ExporterError, HistoryError, SettingsError
-from exporter.genesys.auth import Credentials, TokenSource
-from exporter.genesys.client import ApiClient
+from exporter.errors import ExporterError, HistoryError
 from exporter.genesys.decode import REJECT_REASONS
-from exporter.genesys.pacing import PacingGate
-from exporter.genesys.selection import Selection
-from exporter.genesys.source import AggregatesSource, Source, SummarySource
-from exporter.genesys.transport import Transport
-from exporter.models import ApiHook, PollReport, Snapshot
+from exporter.models import PollReport, Snapshot
 from exporter.poller import Poller
 from exporter.publish.access import Access
 from exporter.publish.publisher import Publisher
@@ -43,21 +36,13 @@ from exporter.publish.runner import Runner
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import make_app
 from exporter.publish.watched_config import WatchedConfig
+from exporter.reloading import Reloader
 from exporter.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: How long requests under way may take to end when the exporter stops.
-DRAIN_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The API client's parts that others need to see."""
-
-    api: ApiClient
-    source: Source
-    gate: PacingGate
+DRAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +53,18 @@ class Running:
     poller: Poller
     publisher: Publisher
     history: History
+    reloader: Reloader
     work: asyncio.Task[None]
 
 
 @asynccontextmanager
-async def open_client(settings: Settings, clock: Clock, hook: ApiHook) -> AsyncIterator[Client]:
-    """The API client of `settings`; calls nothing by itself."""
-    connector = aiohttp.TCPConnector(limit=8, ssl=ssl.create_default_context())
-    async with aiohttp.ClientSession(
-        connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar()
-    ) as session:
-        gate = PacingGate(settings.requests_per_minute, clock, hook)
-        transport = Transport(session, gate, clock, hook)
-        tokens = TokenSource(transport, settings.login_url, _credentials_reader(settings), clock)
-        api = ApiClient(transport, tokens, settings.api_url, hook)
-        kind = SummarySource if settings.contract == "summary" else AggregatesSource
-        source = kind(api, selection_of(settings), settings.bucket, settings.settle_seconds, clock)
-        yield Client(api, source, gate)
-
-
-def selection_of(settings: Settings) -> Selection:
-    return Selection(settings.queue_ids, settings.queue_include, settings.queue_exclude, settings.media_types)
-
-
-def _credentials_reader(settings: Settings) -> Callable[[], Credentials]:
-    def read() -> Credentials:
-        try:
-            return Credentials(*settings.read_credentials())
-        except SettingsError as error:  # a secret file that has gone is a refusal, not the end
-            raise AuthError(str(error)) from error
-
-    return read
-
-
-@asynccontextmanager
 async def running(
-    settings: Settings, clock: Clock | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+    settings: Settings,
+    clock: Clock | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    read: Callable[[], Settings] | None = None,
 ) -> AsyncIterator[Running]:
-    """A whole exporter while the context lasts.
+    """A whole exporter while the context lasts; a reload asks `read` for the settings, which stay without it.
 
     Raises SettingsError where the call budget cannot work at any size of the org, and ExporterError where the
     address to listen on is taken.
@@ -127,12 +86,8 @@ async def running(
         stack.push_async_callback(asyncio.to_thread, history.close)
         analyst = analyst_of(settings, history)
         publisher = Publisher(clock, metrics.on_series)
-        poller = _poller(settings, client, analyst, publisher, metrics, clock)
-        app = _guarded_app(
-            guard, publisher=publisher, self_metrics=metrics, clock=clock, history=history, alive=poller.alive
-        )
-        tls = guard.ssl_context() if guard else None
-        url = await stack.enter_async_context(_listening(app, settings.host, settings.port, tls))
+        budget = BudgetWatch(settings, client.source, client.gate)
+        poller = _poller(settings, client, analyst, publisher, metrics, budget, clock)
         backfill = Backfill(
             client.source,
             analyst,
@@ -143,16 +98,28 @@ async def running(
             progress=progress,
             on_missing=metrics.on_missing_buckets,
         )
+        reloader = _reloader(settings, read, client, analyst, poller, backfill, budget, metrics, guard)
+        app = _guarded_app(
+            guard,
+            publisher=publisher,
+            self_metrics=metrics,
+            clock=clock,
+            history=history,
+            alive=poller.alive,
+            reload=reloader.reload if settings.enable_reload else None,
+        )
+        tls = guard.ssl_context() if guard else None
+        url = await stack.enter_async_context(_listening(app, settings.host, settings.port, tls))
         work = asyncio.create_task(_work(poller, backfill))
         stack.push_async_callback(_cancelled, work)
         stack.callback(analyst.stop)
-        yield Running(url, poller, publisher, history, work)
+        yield Running(url, poller, publisher, history, reloader, work)
 
 
 def open_history(settings: Settings, clock: Clock) -> History:
     """The history of this org and selection; memory alone, with the reason, where its file cannot be used."""
     common: dict[str, Any] = {
-        "scope": f"{settings.contract}|{settings.bucket}|{_client_key(settings)}",
+        "scope": f"{settings.contract}|{settings.bucket}|{client_key(settings)}",
         "selection": selection_of(settings).digest,
         "bucket_seconds": settings.bucket_seconds,
         "baseline_days": settings.baseline_days,
@@ -196,7 +163,13 @@ def analyst_of(settings: Settings, history: History) -> Analyst:
 
 
 def _poller(
-    settings: Settings, client: Client, analyst: Analyst, publisher: Publisher, metrics: SelfMetrics, clock: Clock
+    settings: Settings,
+    client: Client,
+    analyst: Analyst,
+    publisher: Publisher,
+    metrics: SelfMetrics,
+    budget: BudgetWatch,
+    clock: Clock,
 ) -> Poller:
     async def publish(snapshot: Snapshot) -> None:
         await publisher.publish(snapshot)
@@ -206,7 +179,6 @@ def _poller(
         metrics.on_report(poll)
         budget.on_report(poll)
 
-    budget = BudgetWatch(settings, client.source, client.gate)
     return Poller(
         client.source,
         analyst,
@@ -217,6 +189,42 @@ def _poller(
         on_skipped=metrics.on_polls_skipped,
         on_directory=budget.on_directory,
     )
+
+
+def _reloader(
+    settings: Settings,
+    read: Callable[[], Settings] | None,
+    client: Client,
+    analyst: Analyst,
+    poller: Poller,
+    backfill: Backfill,
+    budget: BudgetWatch,
+    metrics: SelfMetrics,
+    guard: WatchedConfig | None,
+) -> Reloader:
+    """What a reload must pass, and which parts follow the new settings."""
+
+    def take(new: Settings) -> None:
+        client.follow(new)
+        analyst.follow(method(new.score_method), ScoreOptions(**new.score_options), new.max_series)
+        poller.follow(rhythm_of(new))
+        backfill.follow(rhythm_of(new))
+        budget.follow(new)
+        metrics.activity.follow(new.poll_interval_seconds, new.requests_per_minute)
+
+    async def afterwards() -> None:
+        await client.renew_token()
+        if poller.first_poll_done.is_set():
+            await poller.republish()
+
+    def web_config(new: Settings) -> None:
+        if guard is not None:
+            guard.check()
+
+    judges = [budget.check, same_client(settings), web_config]
+    reloader = Reloader(settings, read or (lambda: settings), judges=judges, take=take, afterwards=afterwards)
+    reloader.on_end.append(metrics.on_reload)
+    return reloader
 
 
 def _guarded_app(guard: WatchedConfig | None, **parts: Any) -> web.Application:
@@ -249,12 +257,3 @@ async def _listening(app: web.Application, host: str, port: int, tls: ssl.SSLCon
 def _shown(host: str) -> str:
     """An address that a person on this machine can open."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-
-
-def _client_key(settings: Settings) -> str:
-    """Tells one org's client from another's in the history file; client ids are unique over all orgs."""
-    try:
-        client_id, _ = settings.read_credentials()
-    except SettingsError:
-        return ""
-    return hashlib.sha256(client_id.encode()).hexdigest()[:16]

@@ -10,11 +10,12 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from exporter.errors import ExporterError, SettingsError
 from exporter.logs import configure_logging
 from exporter.progress import Progress
 from exporter.settings import DEFAULT_THRESHOLDS, MEMORY, Settings, load_settings
+from exporter.signals import Signals
+from exporter.systemd import Systemd
 
 if TYPE_CHECKING:
     from exporter.simulator import SimulatedOrg
@@ -142,18 +145,22 @@ def _load(**options: Any) -> Settings:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    signals = Signals(hangups=True)
     settings = _load()
-    return asyncio.run(_until_stopped(lambda: _serve(settings)))
+    signals.run(lambda: _serve(settings, signals))
+    return OK
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    signals = Signals(hangups=True)
     with _demo_history() as history:
         defaults = {**DEMO_DEFAULTS, "EXPORTER_HISTORY": history}
         if arguments.queues > DEMO_QUICK_QUEUES:
             del defaults["EXPORTER_POLL_INTERVAL"]
         port = {} if arguments.port is None else {"EXPORTER_PORT": str(arguments.port)}
         _load(defaults=defaults, overrides=port, require_credentials=False)  # faults first, before a socket opens
-        return asyncio.run(_until_stopped(lambda: _demonstrate(arguments, defaults, port)))
+        signals.run(lambda: _demonstrate(arguments, defaults, port, signals))
+    return OK
 
 
 @contextlib.contextmanager
@@ -170,7 +177,8 @@ def _demo_history() -> Iterator[str]:
 
 def _simulate(arguments: argparse.Namespace) -> int:
     configure_logging("info", "text" if sys.stderr.isatty() else "json")
-    return asyncio.run(_until_stopped(lambda: _serve_org(arguments)))
+    Signals(hangups=False).run(lambda: _serve_org(arguments))
+    return OK
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -206,43 +214,30 @@ def _backtest(arguments: argparse.Namespace) -> int:
     return OK
 
 
-async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Run `work` until it ends or a signal asks to stop; a stop is a success."""
-    task = asyncio.create_task(work())
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        if not task.cancelling():  # a second signal must not cut the cleaning up short
-            task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, stop)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return OK
-
-
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, signals: Signals) -> None:
     from exporter.app import running
+    from exporter.attending import attend
 
-    async with running(settings, progress=Progress("back-fill")) as exporter:
+    async with running(settings, progress=Progress("back-fill"), read=load_settings) as exporter:
         log.info("serving %s/metrics", exporter.url)
-        await exporter.work
+        await attend(exporter, signals.hangup, Systemd(os.environ))
 
 
-async def _demonstrate(arguments: argparse.Namespace, defaults: dict[str, str], port: dict[str, str]) -> None:
+async def _demonstrate(
+    arguments: argparse.Namespace, defaults: dict[str, str], port: dict[str, str], signals: Signals
+) -> None:
     from exporter.app import running
+    from exporter.attending import attend
     from exporter.simulator import serve
 
     org = _org(arguments)
     async with serve(org) as org_url:
         urls = {"GENESYS_API_URL": org_url, "GENESYS_LOGIN_URL": org_url}
         secrets = {"GENESYS_CLIENT_ID": org.config.client_id, "GENESYS_CLIENT_SECRET": org.config.client_secret}
-        settings = load_settings(defaults=defaults, overrides={**port, **urls, **secrets})
-        async with running(settings, progress=Progress("back-fill")) as exporter:
+        read = partial(load_settings, defaults=defaults, overrides={**port, **urls, **secrets})
+        async with running(read(), progress=Progress("back-fill"), read=read) as exporter:
             _show_urls(exporter.url, org)
-            await exporter.work
+            await attend(exporter, signals.hangup, Systemd(os.environ))
 
 
 def _described(org: SimulatedOrg) -> str:
@@ -294,7 +289,7 @@ def _org(arguments: argparse.Namespace) -> SimulatedOrg:
 
 
 async def _check_access(settings: Settings) -> int:
-    from exporter.app import open_client
+    from exporter.account import open_client
     from exporter.budget import check_budget, rhythm_of
     from exporter.check import check_access, table
     from exporter.clock import SystemClock

@@ -176,13 +176,16 @@ class Poller:
             self._due, self._beat = self._next_by_new_rhythm(), self._clock.monotonic()
             self._nap.cancel()
 
+    async def _rest(self, seconds: float) -> None:
+        await self._clock.sleep(max(0.0, seconds))
+
     def _next_by_new_rhythm(self) -> float:
         return max(self._met + self._rhythm.interval_seconds, self._clock.monotonic())
 
     async def _until_due(self) -> None:
         """Sleep until the next deadline, wherever `follow` moves it meanwhile."""
         while True:
-            self._nap = asyncio.ensure_future(self._clock.sleep(max(0.0, self._due - self._clock.monotonic())))
+            self._nap = asyncio.ensure_future(self._rest(self._due - self._clock.monotonic()))
             try:
                 await asyncio.wait([self._nap])
                 if not self._nap.cancelled():

@@ -2,7 +2,7 @@
 
 In: environment variables, then `.env` in the working folder, then a secrets folder (a file for each variable); the
 first that has a value wins, and blank is the same as absent. Out: one frozen `Settings`, or a `SettingsError` with
-every fault at once. Opens no socket and changes no file. Only `app`, `cli`, `budget` and `reloading` read settings.
+every fault at once. Opens no socket and changes no file. Only `app`, its helpers and `cli` read settings.
 Names and defaults are a contract with operators: docs/configuration.md is their copy, and a test compares the two.
 """
 
@@ -205,6 +205,7 @@ class Settings(BaseSettings):
     web_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
         "EXPORTER_WEB_CONFIG", write="the path of a file in the exporter-toolkit web-config format"
     )
+    enable_reload: bool = _variable("EXPORTER_ENABLE_RELOAD", False, write="true or false")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.log_level)] = _variable(
         "EXPORTER_LOG_LEVEL", "info", write="debug, info, warning or error"
     )

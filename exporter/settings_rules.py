@@ -41,6 +41,7 @@ _PROBLEMS = {
     "greater_than": "is too small",
     "greater_than_equal": "is too small",
     "less_than_equal": "is too large",
+    "bool_parsing": "is neither true nor false",
     "literal_error": "is none of the choices",
 }
 
@@ -66,6 +67,8 @@ def for_people(value: Any) -> str:
             return str(value.pattern)
         case tuple():
             return ",".join(each if isinstance(each, str) else "=".join(each) for each in value)
+        case bool():
+            return str(value).lower()
         case float():
             return f"{value:g}"
     return str(value)

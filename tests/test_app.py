@@ -11,7 +11,8 @@ import aiohttp
 import numpy as np
 import pytest
 
-from exporter.app import analyst_of, open_client, open_history, running
+from exporter.account import open_client
+from exporter.app import analyst_of, open_history, running
 from exporter.budget import check_budget
 from exporter.errors import AuthError, ExporterError, SettingsError
 from exporter.genesys.source import CallPlan

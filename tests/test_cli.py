@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import signal
 import socket
@@ -17,7 +16,7 @@ import aiohttp
 import pytest
 
 from exporter import __version__
-from exporter.cli import _demo_history, _until_stopped, main
+from exporter.cli import _demo_history, main
 from exporter.simulator import Fault, OrgConfig, SimulatedOrg, serve
 from tests.conftest import OrgAtWork
 from tests.end_to_end.processes import Process, run_to_end
@@ -185,26 +184,6 @@ async def test_a_signal_in_the_middle_of_the_back_fill_is_a_quick_and_quiet_exit
         await scraper
     assert "Traceback" not in process.output()
     assert "error" not in process.output()
-
-
-async def test_a_second_signal_does_not_cut_the_cleaning_up_short() -> None:
-    started, cleaned = asyncio.Event(), asyncio.Event()
-
-    async def work() -> None:
-        try:
-            started.set()
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0.05)
-            cleaned.set()
-
-    stopped = asyncio.create_task(_until_stopped(work))
-    await started.wait()
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(0.01)
-    assert await stopped == 0
-    assert cleaned.is_set()
 
 
 async def _scrape_on(served: Served) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.errors import SettingsError
+from exporter.reloading import LIVE
 from exporter.settings import VARIABLES, Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,12 @@ def test_the_documented_faults_are_the_faults() -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings({"EXPORTER_PORT": "abc", "GENESYS_ENVIRONMENT": "eu-central-1"}, require_credentials=False)
     assert sorted(shown[1].splitlines()) == sorted(str(refused.value).splitlines())
+
+
+def test_the_settings_that_change_without_a_restart_are_named() -> None:
+    section = CONFIGURATION.split("\n## A change without a restart\n")[1].split("\nThese change without")[1]
+    named = set(re.findall(r"`((?:GENESYS|EXPORTER)_[A-Z_]+)`", section.split("\n## ")[0].split("All others need")[0]))
+    assert named == LIVE
 
 
 def test_variables_named_anywhere_in_the_docs_exist() -> None:

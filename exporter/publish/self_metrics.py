@@ -77,7 +77,7 @@ class SelfMetrics:
             self._failures.labels(reason)
         for reason in reject_reasons:
             self._rejected.labels(reason)
-        self.on_reload(good=True)
+        self.on_reload(True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -161,7 +161,7 @@ class SelfMetrics:
         self._dropped.inc(snapshot.dropped_series)
         self._rendered.clear()
 
-    def on_reload(self, *, good: bool) -> None:
+    def on_reload(self, good: bool) -> None:
         """Settings were read: at the start, or again, and taken or refused."""
         self._reload_good.set(float(good))
         if good:

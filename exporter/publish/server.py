@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -28,6 +28,7 @@ from exporter.publish.negotiate import wants_gzip, wants_openmetrics
 from exporter.publish.once import Document
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.query import EXPORT, FILTERS, BadParameter, Query, parse_query
+from exporter.publish.reload import Reload
 from exporter.publish.responses import (
     JSON_TYPE,
     SLOW_CLIENT,
@@ -60,10 +61,14 @@ def make_app(
     clock: Clock,
     history: HistoryReader | None = None,
     alive: Callable[[], bool] = lambda: True,
+    reload: Callable[[], Awaitable[bool]] | None = None,
     middlewares: Iterable[Middleware] = (),
     slow_client_seconds: float = SLOW_CLIENT_SECONDS,
 ) -> web.Application:
-    """The application with all routes; `middlewares` (access control, say) come inside the error handling."""
+    """The application with all routes; `middlewares` (access control, say) come inside the error handling.
+
+    `reload` takes the settings as they are written now, or says False; None where nobody may ask for that over HTTP.
+    """
     routes = _Routes(publisher, self_metrics, clock, history, alive)
     app = web.Application(middlewares=[_errors_as_json, *middlewares], client_max_size=64 * 1024)
     app[SLOW_CLIENT] = slow_client_seconds
@@ -75,6 +80,7 @@ def make_app(
     app.router.add_get("/export.csv", routes.export)
     app.router.add_get("/-/healthy", routes.healthy)
     app.router.add_get("/-/ready", routes.ready)
+    app.router.add_post("/-/reload", Reload(reload).answer)
     page.add_static_routes(app)
     Live(publisher=publisher, activity=self_metrics.activity, clock=clock, history=history).add_routes(app)
     return app

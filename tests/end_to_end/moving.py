@@ -27,7 +27,7 @@ BEGIN = datetime(2026, 3, 3, 10, 1, 30, tzinfo=UTC)
 SMALL = {"EXPORTER_BASELINE_DAYS": "1", "EXPORTER_SCORE_METHOD": "zscore", "EXPORTER_PORT": "0"}
 
 #: Who sleeps, by the name of the calling function.
-POLLER, BACKFILL = "Poller.run", "Backfill."
+POLLER, BACKFILL = "Poller._rest", "Backfill."
 #: Real time that one wait may take: enough for any machine, and an end to a test that waits for what never comes.
 PATIENCE_SECONDS = 30.0
 

@@ -19,8 +19,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-#: Below the 5 s that are promised, above what draining takes (`app.DRAIN_SECONDS`, and as much for a cut connection).
-STOP_SECONDS = 4.5
+#: Well below the 5 s that are promised, above what draining takes (`app.DRAIN_SECONDS`).
+STOP_SECONDS = 4.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: None on Windows.
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)

@@ -34,6 +34,7 @@ SERVER_PACKAGES = {
     "chromium": "chromium",
     "openssl": "openssl",
     "curl": "curl",
+    "systemd-analyze": "systemd",
 }
 
 

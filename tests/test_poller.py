@@ -233,6 +233,75 @@ async def test_the_loop_is_alive_while_it_comes_round(rig: Rig) -> None:
     assert rig.poller.alive()
 
 
+# Another rhythm
+
+
+async def run_and_follow(rig: Rig, rhythm: Rhythm, at: float, polls: int) -> list[float]:
+    """When polls begin where another rhythm is given `at` some second after the first poll."""
+
+    async def change() -> None:
+        await rig.poller.first_poll_done.wait()
+        await rig.clock.sleep(at)
+        rig.poller.follow(rhythm)
+
+    changing = asyncio.create_task(change())
+    await rig.run(polls)
+    await changing
+    return [when for name, when, _ in rig.source.calls if name == WINDOW]
+
+
+@pytest.mark.parametrize(
+    ("interval", "at", "begins"),
+    [
+        (90, 20, [0, 90, 180, 270]),
+        (30, 20, [0, 30, 60, 90]),
+        (10, 25, [0, 25, 35, 45]),
+        (3600, 59, [0, 3600, 7200, 10800]),
+    ],
+)
+async def test_the_next_deadline_follows_the_new_interval(
+    rig: Rig, interval: float, at: float, begins: list[float]
+) -> None:
+    assert await run_and_follow(rig, replace(RHYTHM, interval_seconds=interval), at, 4) == begins
+    assert rig.skipped == []
+
+
+async def test_an_interval_that_changes_during_a_poll_holds_after_it(rig: Rig) -> None:
+    async def slow() -> None:
+        rig.clock.advance(25)
+        rig.poller.follow(replace(RHYTHM, interval_seconds=10))
+        rig.source.behave.clear()
+
+    rig.source.behave[WINDOW] = slow
+    await rig.run(3)
+    assert [when for name, when, _ in rig.source.calls if name == WINDOW] == [0, 25, 35]
+    assert rig.skipped == []
+
+
+async def test_readings_last_as_long_as_the_new_rhythm_says(rig: Rig) -> None:
+    await rig.poll()
+    before = rig.state(WINDOW).stale_at
+    assert before is not None
+    rig.poller.follow(replace(RHYTHM, interval_seconds=600, stale_after_seconds=1800))
+    assert rig.state(WINDOW).stale_at == before + timedelta(seconds=1620)
+
+
+async def test_a_loop_that_is_asked_to_come_round_sooner_is_not_taken_for_dead(clock: FakeClock) -> None:
+    rig = Rig(clock, replace(RHYTHM, interval_seconds=3600))
+    alive: list[bool] = []
+
+    async def change() -> None:
+        await rig.poller.first_poll_done.wait()
+        await clock.sleep(1800)
+        rig.poller.follow(RHYTHM)
+        alive.append(rig.poller.alive())
+
+    changing = asyncio.create_task(change())
+    await rig.run(2)
+    await changing
+    assert alive == [True]
+
+
 async def test_the_first_poll_is_done_whatever_became_of_it(rig: Rig) -> None:
     rig.source.behave = dict.fromkeys(DATASETS, Unavailable("down"))
     assert not rig.poller.first_poll_done.is_set()

@@ -14,6 +14,7 @@ from exporter.analysis.analyst import Analyst
 from exporter.analysis.baseline import Baseline
 from exporter.analysis.history import History
 from exporter.analysis.scoring import Method, Model, ScoreOptions
+from exporter.analysis.scoring.robust import Robust
 from exporter.analysis.scoring.zscore import ZScore
 from exporter.analysis.walking import BUCKETS_AT_A_TIME, Walked
 from exporter.models import (
@@ -93,6 +94,22 @@ def test_counts_and_ratios_of_the_window() -> None:
     assert np.isnan(value(snapshot, "abandonment_ratio", C))
     assert "waiting" not in snapshot.columns
     assert "offered_total" not in snapshot.columns
+
+
+def test_other_rules_hold_from_the_next_snapshot_on() -> None:
+    desk = Desk()
+    desk.history.merge(batch({start_of(quarter): {A: cell(10, quarter % 3)} for quarter in range(96)}))
+    table = window_table(window_at(96), {A: {"offered": 10, "abandoned": 4}})
+    before = desk.snapshot(at(97), window=table).scores
+    desk.analyst.follow(Robust(), ScoreOptions(threshold=9.0), 1)
+    after = desk.snapshot(at(97))
+    assert before is not None
+    assert after.dropped_series > 0
+    assert (before.method, before.threshold) == ("zscore", 2.0)
+    desk.analyst.follow(Robust(), ScoreOptions(threshold=9.0), 250_000)
+    scores = desk.snapshot(at(97)).scores
+    assert scores is not None
+    assert (scores.method, scores.threshold) == ("robust", 9.0)
 
 
 def test_an_idle_queue_of_the_directory_has_zero_counts_and_no_ratio() -> None:

@@ -69,6 +69,16 @@ async def test_a_token_serves_until_a_minute_before_it_expires(client: Client) -
     assert len(client.service.calls(TOKEN)) == 2
 
 
+async def test_other_credentials_end_a_token_and_the_same_do_not(client: Client) -> None:
+    client.service.script(TOKEN, fresh_tokens())
+    assert await token(client) == "token-1"
+    client.tokens.renew(client.credentials)
+    assert await token(client) == "token-1"
+    client.credentials = Credentials("id-1", "another-secret")
+    client.tokens.renew(client.credentials)
+    assert await token(client) == "token-2"
+
+
 async def test_a_token_that_lives_for_less_than_two_minutes_serves_for_half_its_life(client: Client) -> None:
     client.service.script(TOKEN, fresh_tokens(30))
     await token(client)

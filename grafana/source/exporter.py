@@ -16,6 +16,7 @@ FAILURES_PANEL = "Failed polls by reason"
 HISTORY_PANEL = "History"
 SERIES_PANEL = "Series"
 REJECTED_PANEL = "Rows refused by reason"
+SETTINGS_PANEL = "Settings"
 
 
 def build() -> Json:
@@ -27,12 +28,13 @@ def build() -> Json:
             (
                 4,
                 [
-                    (6, _datasets()),
+                    (5, _datasets()),
                     (4, _age_now()),
-                    (4, _budget_now()),
+                    (3, _budget_now()),
                     (3, _snapshot()),
                     (3, _buckets()),
-                    (4, _build()),
+                    (3, _settings()),
+                    (3, _build()),
                 ],
             ),
             (8, [(12, _age()), (12, _failures())]),
@@ -98,6 +100,20 @@ def _buckets() -> Json:
         f"max({own('genesys_exporter_history_buckets')})",
         unit="none",
     )
+
+
+def _settings() -> Json:
+    made = stat(
+        SETTINGS_PANEL,
+        "Whether the settings were taken when they were last read, at the start or by a reload.",
+        f"min({own('genesys_exporter_config_last_reload_successful')})",
+        unit="none",
+        steps=((None, BAD), (1, GOOD)),
+        graph=False,
+    )
+    states = {"0": {"text": "refused"}, "1": {"text": "taken"}}
+    made["fieldConfig"]["defaults"]["mappings"] = [{"type": "value", "options": states}]
+    return made
 
 
 def _build() -> Json:

@@ -11,6 +11,7 @@ from grafana.source.exporter import (
     HISTORY_PANEL,
     REJECTED_PANEL,
     SERIES_PANEL,
+    SETTINGS_PANEL,
 )
 from grafana.source.exporter_work import CALLS_PANEL, POLLS_PANEL
 
@@ -232,6 +233,20 @@ ROWS_REJECTED = Alert(
     panel=(EXPORTER_PAGE, REJECTED_PANEL),
 )
 
+RELOAD_REFUSED = Alert(
+    name="GenesysReloadRefused",
+    expr="min by (job) (genesys_exporter_config_last_reload_successful) == 0",
+    for_="5m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="An exporter has refused its new settings",
+    description=(
+        "An exporter of job {job} goes on with the settings that it had: its last reload found a fault, or a change "
+        "that needs a restart. Its log names each."
+    ),
+    panel=(EXPORTER_PAGE, SETTINGS_PANEL),
+)
+
 GROUP = AlertGroup(
     "genesys-exporter",
     (
@@ -248,5 +263,6 @@ GROUP = AlertGroup(
         SCORES_MISSING,
         SERIES_DROPPED,
         ROWS_REJECTED,
+        RELOAD_REFUSED,
     ),
 )

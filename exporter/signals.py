@@ -14,7 +14,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -29,50 +31,55 @@ HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 class Signals:
     """What signals ask for; made before anything that takes time, so that no SIGHUP is lost or deadly.
 
-    Without `hangups` a SIGHUP ends the process, as is usual.
+    Without `hangups` a SIGHUP ends the process, as is usual. The handlers are Python's own and not the event loop's, so
+    that the time of a stop begins even while something holds up the loop.
     """
 
     def __init__(self, *, hangups: bool) -> None:
         #: Set by SIGHUP; whoever reloads clears it.
         self.hangup = asyncio.Event()
         self._in_terminal = _terminal()
-        self._hangup_signal = HANGUP if hangups else None
-        if self._hangup_signal is not None:
-            signal.signal(self._hangup_signal, lambda *_: self.hangup.set())
+        self._asked = threading.Event()
+        self._stop: Callable[[], object] | None = None  # while there is a loop
+        self._wake: Callable[[], object] = self.hangup.set
+        if hangups and HANGUP is not None:
+            signal.signal(HANGUP, self._hang_up)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` until it ends or a signal asks to stop; a stop is a success."""
-        last_resort = threading.Timer(STOP_SECONDS, _end)
-        last_resort.daemon = True
-        try:
-            asyncio.run(self._until_stopped(work, last_resort))
-        finally:
-            last_resort.cancel()
+        threading.Thread(target=self._last_resort, name="last resort", daemon=True).start()
+        asyncio.run(self._until_stopped(work))
 
-    async def _until_stopped(self, work: Callable[[], Coroutine[Any, Any, None]], last_resort: threading.Timer) -> None:
+    async def _until_stopped(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task, loop = asyncio.create_task(work()), asyncio.get_running_loop()
-
-        def stop() -> None:
-            for number in STOP_SIGNALS:
-                loop.remove_signal_handler(number)
-                signal.signal(number, _end_at_once)
-            last_resort.start()
-            task.cancel()
-
-        def hang_up() -> None:
-            gone = self._in_terminal and not _terminal()
-            if not gone:
-                self.hangup.set()
-            elif not task.cancelling():
-                stop()
-
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
-            for number in STOP_SIGNALS:
-                loop.add_signal_handler(number, stop)
-            if self._hangup_signal is not None:
-                loop.add_signal_handler(self._hangup_signal, hang_up)
+        self._stop = partial(loop.call_soon_threadsafe, task.cancel)
+        self._wake = partial(loop.call_soon_threadsafe, self.hangup.set)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._ask_to_stop)
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+    def _ask_to_stop(self, number: int, frame: object) -> None:
+        for each in STOP_SIGNALS:
+            signal.signal(each, _end_at_once)
+        self._asked.set()
+        if self._stop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._stop()
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        if not (self._in_terminal and not _terminal()):
+            with contextlib.suppress(RuntimeError):
+                self._wake()
+        elif not self._asked.is_set():
+            self._ask_to_stop(number, frame)
+
+    def _last_resort(self) -> None:
+        """A thread of its own, to the very end of the process: something may hang for ever."""
+        self._asked.wait()
+        time.sleep(STOP_SECONDS)
+        log.warning("stopping took too long: ended without waiting any longer")
+        os._exit(0)
 
 
 def _terminal() -> bool:
@@ -82,9 +89,3 @@ def _terminal() -> bool:
 def _end_at_once(number: int, frame: object) -> None:
     """As a shell tells it. The default action would not do: a container's first process is deaf to it."""
     os._exit(128 + number)
-
-
-def _end() -> None:
-    """Something has hung for too long; nothing that is kept on disk suffers."""
-    log.warning("stopping took too long: ended without waiting any longer")
-    os._exit(0)

@@ -93,7 +93,7 @@ async def test_the_watchdog_is_fed_at_half_of_its_time_while_polls_come_round(
 
     systemd = Systemd({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())})
     with pytest.raises(asyncio.CancelledError):
-        await systemd.keep_watch(alive, clock)
+        await asyncio.wait_for(systemd.keep_watch(alive, clock), 10)
     assert clock.sleeps == [15, 15, 15]
     assert [told(listening), told(listening)] == [{"WATCHDOG": "1"}] * 2
     assert nothing_more(listening)

@@ -169,6 +169,12 @@ async def test_a_first_start_asks_for_the_whole_baseline_a_day_at_a_time(rig: Ri
     assert rig.source.deadlines == [170]
 
 
+async def test_what_has_settled_by_another_rhythm_is_asked_for(rig: Rig) -> None:
+    rig.backfill.follow(replace(RHYTHM, settle_seconds=0))
+    await rig.to_the_end()
+    assert max(rig.keeper.merged) == END
+
+
 async def test_the_newest_buckets_come_first(rig: Rig) -> None:
     rig.source.per_request = 40
     await rig.to_the_end()

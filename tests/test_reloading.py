@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from exporter.account import open_client
 from exporter.app import running
 from exporter.errors import SettingsError
 from exporter.models import ABANDONMENT
@@ -249,6 +251,24 @@ async def test_the_parts_follow(start_org: Org, make_settings: Make, clock: Fake
         assert (snapshot.scores.method, snapshot.scores.threshold) == ("zscore", 7)
         assert ABANDONMENT in snapshot.scores.metrics
         assert snapshot.dropped_series > 0
+
+
+@pytest.mark.parametrize("contract", ["aggregates", "summary"])
+async def test_the_client_follows(make_settings: Make, clock: FakeClock, contract: str) -> None:
+    async with open_client(make_settings(GENESYS_CONTRACT=contract), clock, lambda event: None) as client:
+        now = clock.now() + timedelta(seconds=30)
+        before = client.source.current_window(now)
+        client.follow(
+            make_settings(
+                GENESYS_CONTRACT=contract,
+                GENESYS_REQUESTS_PER_MINUTE="7",
+                EXPORTER_SETTLE="0",
+                GENESYS_CLIENT_SECRET="another",
+            )
+        )
+        assert client.gate.per_minute == 7
+        assert client.source.current_window(now).end > before.end
+        assert client.credentials().client_secret == "another"
 
 
 async def test_a_reload_before_the_first_poll_publishes_nothing_empty(

@@ -6,12 +6,15 @@ In: what `app.running` yields. Out: nothing, until the work ends or is cancelled
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from exporter.app import Running
 from exporter.clock import SystemClock
 from exporter.models import Snapshot
 from exporter.reloading import Reloader
 from exporter.systemd import Systemd
+
+log = logging.getLogger(__name__)
 
 
 async def attend(exporter: Running, hangup: asyncio.Event, systemd: Systemd) -> None:
@@ -41,7 +44,10 @@ async def _reload_on(hangup: asyncio.Event, reloader: Reloader) -> None:
     while True:
         await hangup.wait()
         hangup.clear()
-        await reloader.reload()
+        try:
+            await reloader.reload()
+        except Exception:
+            log.exception("a reload failed in a way that was not foreseen; please report this")
 
 
 def described(snapshot: Snapshot | None) -> str:

@@ -80,9 +80,12 @@ class Reloader:
         async with self._turn:
             for tell in self.on_begin:
                 tell()
-            taken = await self._taken()
-            for told in self.on_end:
-                told(taken)
+            taken = False
+            try:
+                taken = await self._taken()
+            finally:
+                for told in self.on_end:
+                    told(taken)
             return taken
 
     async def _taken(self) -> bool:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 import ssl
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from exporter.publish.strict_yaml import Reader, Section, reason
 
-from exporter.errors import SettingsError
+SETTING = "EXPORTER_WEB_CONFIG"
 
 #: The headers that the format lets an operator set, and the values that it lets some of them have.
 HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -122,110 +122,22 @@ def load_web_config(path: Path) -> WebConfig:
 
 def parsed(path: Path) -> tuple[WebConfig, tuple[Path, ...]]:
     """The configuration, and the files it names; those are known to the SettingsError too, as its `files`."""
-    reader = _Reader(path)
-    try:
-        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 (a SafeLoader)
-    except OSError as error:
-        raise SettingsError([f"EXPORTER_WEB_CONFIG: {path} cannot be read: {_reason(error)}"]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the cause would show what stands there
-        raise SettingsError([f"EXPORTER_WEB_CONFIG: {path} is not YAML{_place(error)}"]) from None
-    config = reader.read(content)
-    if reader.faults:
-        raise _Refused(reader.faults, tuple(reader.files))
-    return config, tuple(reader.files)
+    reader = _Reader(SETTING, path)
+    config = reader.read(reader.content())
+    return config, reader.end()
 
 
-class _Refused(SettingsError):
-    """Faults, and the files that may mend them."""
-
-    def __init__(self, faults: list[str], files: tuple[Path, ...]) -> None:
-        super().__init__(faults)
-        self.files = files
-
-
-class _Mapping(dict[str, Any]):
-    """A mapping that knows the line of each of its keys."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[str, int] = {}
-
-
-class _Loader(yaml.SafeLoader):
-    """Texts, lists and mappings: 123 is a user's name, not a number, and a key that stands twice is a fault."""
-
-    def mapping(self, node: yaml.MappingNode) -> _Mapping:
-        made = _Mapping()
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str) or key in made:
-                raise yaml.constructor.ConstructorError(None, None, None, key_node.start_mark)
-            made[key] = self.construct_object(value_node, deep=True)
-            made.lines[key] = key_node.start_mark.line + 1
-        return made
-
-
-_NULL = "tag:yaml.org,2002:null"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-# No dates and numbers by tag either: their constructors raise whatever comes.
-_Loader.yaml_constructors = {
-    _NULL: yaml.SafeLoader.construct_yaml_null,
-    "tag:yaml.org,2002:str": yaml.SafeLoader.construct_yaml_str,
-    "tag:yaml.org,2002:seq": yaml.SafeLoader.construct_yaml_seq,
-    "tag:yaml.org,2002:map": _Loader.mapping,
-    None: yaml.SafeLoader.construct_undefined,
-}
-
-
-def _place(error: Exception) -> str:
-    """Where the fault is; never what stands there, which may be a secret."""
-    mark = getattr(error, "problem_mark", None)
-    return f", or a key stands twice: line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-
-
-def _reason(error: Exception) -> str:
-    """Why a file cannot be used, without what it holds."""
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__)
-
-
-class _Reader:
-    """Checks a parsed file, gathering faults and the files that it names."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.faults: list[str] = []
-        self.files: list[Path] = []
-
-    def fault(self, key: str, text: str, line: int | None = None) -> None:
-        place = f"line {line}: " if line else ""
-        self.faults.append(f"EXPORTER_WEB_CONFIG: {self._path}: {place}{key}: {text}")
-
+class _Reader(Reader):
     def read(self, content: Any) -> WebConfig:
-        top = self._checked("the file", content)
-        self._known("the file", top, ("tls_server_config", "http_server_config", "basic_auth_users"))
+        top = self.checked("the file", content)
+        self.known("the file", top, ("tls_server_config", "http_server_config", "basic_auth_users"))
         return WebConfig(
-            tls=self._tls(self._mapping(top, "tls_server_config")),
-            users=self._users(self._mapping(top, "basic_auth_users")),
-            headers=self._headers(self._mapping(top, "http_server_config")),
+            tls=self._tls(self.section(top, "tls_server_config")),
+            users=self._users(self.section(top, "basic_auth_users")),
+            headers=self._headers(self.section(top, "http_server_config")),
         )
 
-    def _mapping(self, parent: _Mapping, key: str) -> _Mapping:
-        return self._checked(key, parent.get(key), parent.lines.get(key))
-
-    def _checked(self, key: str, value: Any, line: int | None = None) -> _Mapping:
-        if value is not None and not isinstance(value, _Mapping):
-            self.fault(key, "write a mapping of names to values", line)
-        return value if isinstance(value, _Mapping) else _Mapping()
-
-    def _known(self, key: str, value: _Mapping, names: Collection[str]) -> None:
-        for name in value:
-            if name not in names:
-                self.fault(key, f"an unknown key; known are {', '.join(names)}", value.lines[name])
-
-    def _users(self, users: _Mapping) -> dict[str, bytes]:
+    def _users(self, users: Section) -> dict[str, bytes]:
         good = {}
         for name, hashed in users.items():
             line = users.lines[name]
@@ -239,13 +151,13 @@ class _Reader:
                 good[name] = hashed.encode()
         return good
 
-    def _headers(self, server: _Mapping) -> dict[str, str]:
-        self._known("http_server_config", server, ("http2", "headers"))
+    def _headers(self, server: Section) -> dict[str, str]:
+        self.known("http_server_config", server, ("http2", "headers"))
         if server.get("http2", "true") not in ("true", "false"):
             line = server.lines["http2"]
             self.fault("http_server_config.http2", "write true or false (HTTP/1.1 is spoken either way)", line)
-        headers = self._mapping(server, "headers")
-        self._known("http_server_config.headers", headers, HEADERS)
+        headers = self.section(server, "headers")
+        self.known("http_server_config.headers", headers, HEADERS)
         for name, value in headers.items():
             choices = HEADERS.get(name, ())
             if not isinstance(value, str) or not value.isprintable():
@@ -255,10 +167,10 @@ class _Reader:
                 self.fault(f"http_server_config.headers, {name}", text, headers.lines[name])
         return {name: str(value) for name, value in headers.items() if value}
 
-    def _tls(self, tls: _Mapping) -> TlsConfig | None:
+    def _tls(self, tls: Section) -> TlsConfig | None:
         if not tls:
             return None
-        self._known("tls_server_config", tls, _TLS_KEYS)
+        self.known("tls_server_config", tls, _TLS_KEYS)
         before = len(self.faults)
         minimum = self._choice(tls, "min_version", _VERSIONS, "TLS12")
         config = TlsConfig(
@@ -277,19 +189,19 @@ class _Reader:
             self._try(tls, config)
         return config
 
-    def _tls_fault(self, tls: _Mapping, name: str, text: str) -> None:
+    def _tls_fault(self, tls: Section, name: str, text: str) -> None:
         self.fault(f"tls_server_config.{name}", text, tls.lines.get(name))
 
-    def _try(self, tls: _Mapping, config: TlsConfig) -> None:
+    def _try(self, tls: Section, config: TlsConfig) -> None:
         if config.minimum > config.maximum:
             self._tls_fault(tls, "min_version", "is above max_version")
             return
         try:
             config.context()
         except (OSError, ValueError) as error:
-            self.fault("tls_server_config", f"certificate, key or client CA cannot be used: {_reason(error)}")
+            self.fault("tls_server_config", f"certificate, key or client CA cannot be used: {reason(error)}")
 
-    def _file(self, tls: _Mapping, name: str) -> Path:
+    def _file(self, tls: Section, name: str) -> Path:
         value = tls.get(name)
         if not isinstance(value, str) or not value:
             self._tls_fault(tls, name, "write the path of a PEM file")
@@ -305,7 +217,7 @@ class _Reader:
             self._tls_fault(tls, name, f"{path if is_path else 'the value'} is not a file that can be read")
         return path
 
-    def _client_auth(self, tls: _Mapping) -> ssl.VerifyMode:
+    def _client_auth(self, tls: Section) -> ssl.VerifyMode:
         value = tls.get("client_auth_type")
         if value in ("RequestClientCert", "RequireAnyClientCert"):
             text = (
@@ -320,7 +232,7 @@ class _Reader:
             self._check_client_ca(tls, mode)
         return mode
 
-    def _check_client_ca(self, tls: _Mapping, mode: ssl.VerifyMode) -> None:
+    def _check_client_ca(self, tls: Section, mode: ssl.VerifyMode) -> None:
         if mode is not ssl.CERT_NONE and not tls.get("client_ca_file"):
             self._tls_fault(tls, "client_ca_file", "is needed to verify clients' certificates; write the CA's path")
         if mode is ssl.CERT_NONE and (tls.get("client_ca_file") or tls.get("client_allowed_sans")):
@@ -328,7 +240,7 @@ class _Reader:
                 tls, "client_auth_type", "write RequireAndVerifyClientCert, or nothing about clients at all"
             )
 
-    def _choice(self, tls: _Mapping, name: str, choices: Mapping[str, Any], default: str) -> Any:
+    def _choice(self, tls: Section, name: str, choices: Mapping[str, Any], default: str) -> Any:
         value = tls.get(name)
         if value is None:
             value = default
@@ -337,7 +249,7 @@ class _Reader:
             value = default
         return choices[value]
 
-    def _texts(self, tls: _Mapping, name: str) -> list[str]:
+    def _texts(self, tls: Section, name: str) -> list[str]:
         values = tls.get(name)
         if values is None:
             return []
@@ -346,7 +258,7 @@ class _Reader:
             return []
         return values
 
-    def _ciphers(self, tls: _Mapping, minimum: ssl.TLSVersion) -> tuple[str, ...]:
+    def _ciphers(self, tls: Section, minimum: ssl.TLSVersion) -> tuple[str, ...]:
         names = self._texts(tls, "cipher_suites")
         ciphers = tuple(_CIPHERS[name] for name in names if name in _CIPHERS)
         if any(name not in _CIPHERS and name not in _TLS13_CIPHERS for name in names):

@@ -13,9 +13,10 @@ import bcrypt
 import pytest
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
-from exporter.publish import access
-from exporter.publish.access import Access, matches
+from exporter.publish import access, passwords
+from exporter.publish.access import Access
 from exporter.publish.page import _FILES as STATIC_FILES
+from exporter.publish.passwords import matches
 from exporter.publish.watched_config import WatchedConfig
 from exporter.publish.web_config import TlsConfig, WebConfig
 from tests.publish.conftest import Client, Exporter, app_of
@@ -62,7 +63,7 @@ class Tried:
         self.gate = threading.Event()
         self.gate.set()
         self._real = bcrypt.checkpw
-        monkeypatch.setattr(access.bcrypt, "checkpw", self._checkpw)
+        monkeypatch.setattr(passwords.bcrypt, "checkpw", self._checkpw)
 
     def _checkpw(self, password: bytes, hashed_password: bytes) -> bool:
         with pytest.raises(RuntimeError):
@@ -233,13 +234,13 @@ async def _until(true: Callable[[], bool]) -> None:
 async def test_the_memory_of_accepted_passwords_is_bounded(
     exporter: Exporter, web_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tried: Tried
 ) -> None:
-    monkeypatch.setattr(access, "REMEMBERED", 2)
+    monkeypatch.setattr(passwords, "REMEMBERED", 2)
     guard = Access(WatchedConfig(web_config(a=hashed("x"), b=hashed("x"), c=hashed("x")), pytest.fail))
     async with TestClient(TestServer(app_of(exporter, middlewares=[guard.middleware()]))) as client:
         for name in "abacab":  # c pushes b out, for a has been seen since
             assert await status(client, basic(name, "x")) == 200
     assert len(tried.costs) == 4
-    assert len(guard._accepted) == 2
+    assert len(guard._passwords._accepted) == 2
 
 
 async def test_a_user_taken_out_of_the_file_is_out_at_once(client: Client, web_config: Callable[..., Path]) -> None:

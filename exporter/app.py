@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from exporter.budget import BudgetWatch, check_budget, rhythm_of
 from exporter.clock import Clock, SystemClock
 from exporter.errors import ExporterError, HistoryError
 from exporter.genesys.decode import REJECT_REASONS
+from exporter.leadership import Leadership
 from exporter.models import PollReport, Snapshot
 from exporter.poller import Poller
 from exporter.publish.access import Access
@@ -37,6 +38,7 @@ from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import make_app
 from exporter.publish.watched_config import WatchedConfig
 from exporter.reloading import Reloader
+from exporter.replication import address, leadership_of, open_shared
 from exporter.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Running:
     publisher: Publisher
     history: History
     reloader: Reloader
+    alive: Callable[[], bool]
     work: asyncio.Task[None]
 
 
@@ -87,7 +90,17 @@ async def running(
         analyst = analyst_of(settings, history)
         publisher = Publisher(clock, metrics.on_series)
         budget = BudgetWatch(settings, client.source, client.gate)
-        poller = _poller(settings, client, analyst, publisher, metrics, budget, clock)
+        serve = _serving(publisher, metrics)
+        leadership: Leadership | None = None
+
+        async def publish(snapshot: Snapshot) -> None:
+            if leadership is None:
+                await serve(snapshot)
+            elif leadership.leads:  # what a replica finds that was replaced meanwhile is dropped
+                await serve(snapshot)
+                leadership.sharing.offer(snapshot)
+
+        poller = _poller(settings, client, analyst, publish, metrics, budget, clock)
         backfill = Backfill(
             client.source,
             analyst,
@@ -98,6 +111,19 @@ async def running(
             progress=progress,
             on_missing=metrics.on_missing_buckets,
         )
+        if shared := open_shared(settings):
+            leadership = client.gate.permit = leadership_of(
+                settings,
+                shared,
+                analyst,
+                poller,
+                serve,
+                lambda: _work(poller, backfill),
+                clock,
+                on_role=metrics.on_role,
+                on_link=metrics.on_redis,
+            )
+        alive = leadership.alive if leadership else poller.alive
         reloader = _reloader(settings, read, client, analyst, poller, backfill, budget, metrics, guard)
         app = _guarded_app(
             guard,
@@ -105,15 +131,18 @@ async def running(
             self_metrics=metrics,
             clock=clock,
             history=history,
-            alive=poller.alive,
+            alive=alive,
+            replica=leadership.described if leadership else None,
             reload=reloader.reload if settings.enable_reload else None,
         )
         tls = guard.ssl_context() if guard else None
         url = await stack.enter_async_context(_listening(app, settings.host, settings.port, tls))
-        work = asyncio.create_task(_work(poller, backfill))
+        if leadership:
+            leadership.url = address(settings, url)
+        work = asyncio.create_task(leadership.run() if leadership else _work(poller, backfill))
         stack.push_async_callback(_cancelled, work)
         stack.callback(analyst.stop)
-        yield Running(url, poller, publisher, history, reloader, work)
+        yield Running(url, poller, publisher, history, reloader, alive, work)
 
 
 def open_history(settings: Settings, clock: Clock) -> History:
@@ -162,19 +191,23 @@ def analyst_of(settings: Settings, history: History) -> Analyst:
     )
 
 
+def _serving(publisher: Publisher, metrics: SelfMetrics) -> Callable[[Snapshot], Awaitable[None]]:
+    async def serve(snapshot: Snapshot) -> None:
+        await publisher.publish(snapshot)
+        metrics.on_snapshot(snapshot)
+
+    return serve
+
+
 def _poller(
     settings: Settings,
     client: Client,
     analyst: Analyst,
-    publisher: Publisher,
+    publish: Callable[[Snapshot], Awaitable[None]],
     metrics: SelfMetrics,
     budget: BudgetWatch,
     clock: Clock,
 ) -> Poller:
-    async def publish(snapshot: Snapshot) -> None:
-        await publisher.publish(snapshot)
-        metrics.on_snapshot(snapshot)
-
     def report(poll: PollReport) -> None:
         metrics.on_report(poll)
         budget.on_report(poll)

@@ -29,7 +29,7 @@ async def attend(exporter: Running, hangup: asyncio.Event, systemd: Systemd) -> 
     systemd.ready(status())
     helpers = [
         asyncio.create_task(_reload_on(hangup, exporter.reloader)),
-        asyncio.create_task(systemd.keep_watch(exporter.poller.alive, SystemClock())),
+        asyncio.create_task(systemd.keep_watch(exporter.alive, SystemClock())),
     ]
     try:
         await exporter.work

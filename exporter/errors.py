@@ -89,6 +89,12 @@ class Unavailable(GenesysError):
         super().__init__(message)
 
 
+class Standby(GenesysError):
+    """The call is another replica's to make: this one does not lead, or not any more."""
+
+    reason = "standby"
+
+
 class PayloadError(GenesysError):
     """An answer that cannot be read: not JSON, cut off, too large, or not of the promised shape."""
 

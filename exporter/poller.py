@@ -40,6 +40,8 @@ T = TypeVar("T")
 BUDGET_SHARE = 0.9
 #: The share of that which the first directory may take before anything else is asked for.
 DIRECTORY_SHARE = 0.5
+#: Another exporter may poll in place of one that has not come round for so long.
+HUNG_SECONDS, HUNG_INTERVALS = 20.0, 1.4
 #: Events still land in a bucket after it has closed: this much of the past is asked for again at every close.
 CORRECTED_SECONDS = 2 * 3600
 
@@ -140,6 +142,7 @@ class Poller:
         self._failures: dict[str, GenesysError] = {}
         self._beat = clock.monotonic()
         self._met = self._due = self._beat  # the deadline of the latest poll, and of the next
+        self._first_due = self._beat
         self._nap: asyncio.Future[None] | None = None
         self._unnamed: frozenset[str] = frozenset()
         self.readings = Readings(states={name: DatasetState() for name in source.datasets})
@@ -148,7 +151,7 @@ class Poller:
 
     async def run(self) -> None:
         """Poll at fixed deadlines until cancelled; a deadline missed is skipped and counted, never made up for."""
-        self._due = self._clock.monotonic()
+        self._due = max(self._clock.monotonic(), self._first_due)
         while True:
             await self._until_due()
             self._met, self._beat, rhythm = self._due, self._clock.monotonic(), self._rhythm
@@ -175,6 +178,22 @@ class Poller:
         if self._nap is not None:
             self._due, self._beat = self._next_by_new_rhythm(), self._clock.monotonic()
             self._nap.cancel()
+
+    def take_over(self, readings: Readings, last_poll: float | None) -> None:
+        """Goes on where another exporter of the same org stopped, at `last_poll` (monotonic seconds, ours)."""
+        self.readings = readings
+        for name in self._source.datasets:
+            readings.states.setdefault(name, DatasetState())
+        now = self._clock.monotonic()
+        self._directory_due = now + self._rhythm.directory_seconds if readings.directory else float("-inf")
+        end = readings.states[HISTORY].data_end if HISTORY in readings.states else None
+        self._history_end = 0 if end is None else int(end.timestamp())
+        self._beat = now
+        self._first_due = now if last_poll is None else max(now, last_poll + self._rhythm.interval_seconds)
+
+    def progressing(self) -> bool:
+        """False when a poll has been under way for much longer than it may take: something hangs."""
+        return self._clock.monotonic() - self._beat < max(HUNG_SECONDS, HUNG_INTERVALS * self._rhythm.interval_seconds)
 
     async def _rest(self, seconds: float) -> None:
         await self._clock.sleep(max(0.0, seconds))

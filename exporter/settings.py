@@ -202,6 +202,9 @@ class Settings(BaseSettings):
         le=3_660,
     )
     max_series: int = _variable("EXPORTER_MAX_SERIES", 250_000, write="a whole number from 1 up", ge=1, le=10**9)
+    redis_url: Annotated[SecretStr | None, BeforeValidator(values.redis_url)] = _variable(
+        "EXPORTER_REDIS_URL", write="a URL such as redis://redis:6379/0 or rediss://user:password@redis:6380/0"
+    )
     web_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
         "EXPORTER_WEB_CONFIG", write="the path of a file in the exporter-toolkit web-config format"
     )

@@ -270,6 +270,18 @@ def credential(text: str) -> str:
     return text
 
 
+def redis_url(text: str) -> str:
+    """The URL of a Redis or Valkey server; it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        complete = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        complete, parts = False, urlsplit("")
+    if parts.scheme not in ("redis", "rediss", "unix") or not complete or not text.isprintable() or " " in text:
+        raise ValueError("is no URL of a Redis server")
+    return text
+
+
 def nearest(text: str, known: Iterable[str]) -> str:
     """`, did you mean …?` where a known word looks like the text; else nothing."""
     by_fold = {word.casefold(): word for word in known}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "exporter"
-WINGS = ("genesys", "analysis", "publish", "simulator")
+WINGS = ("genesys", "analysis", "publish", "replicas", "simulator")
 SHARED = {"exporter.models", "exporter.errors", "exporter.clock"}
 SETTINGS = {"exporter.settings", "exporter.settings_rules", "exporter.settings_sources", "exporter.settings_values"}
 
@@ -52,7 +52,7 @@ def test_the_tree_is_read() -> None:
     assert all(modules_of(wing) for wing in WINGS)
 
 
-@pytest.mark.parametrize("wing", ["genesys", "analysis", "publish"])
+@pytest.mark.parametrize("wing", ["genesys", "analysis", "publish", "replicas"])
 def test_a_wing_knows_only_itself_and_what_all_share(wing: str) -> None:
     allowed = SHARED | {"exporter"}  # the version
     for module in modules_of(wing):
@@ -73,7 +73,7 @@ def test_what_all_share_knows_no_wing() -> None:
 
 def test_only_the_composition_root_its_helpers_and_the_commands_know_settings() -> None:
     knowing = {module for module in TREES if ours(module) & SETTINGS} - SETTINGS
-    assert knowing <= {f"exporter.{name}" for name in ("app", "cli", "account", "budget", "reloading")}
+    assert knowing <= {f"exporter.{name}" for name in ("app", "cli", "account", "budget", "reloading", "replication")}
     inner = {module for module in TREES if ours(module) & (SETTINGS - {"exporter.settings"})} - SETTINGS
     assert not inner, "settings have one door: exporter.settings"
 

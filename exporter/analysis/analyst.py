@@ -10,10 +10,10 @@ the rest by any. Asks no API, knows no format, looks at no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event
+from threading import Event, Lock
 
 import numpy as np
 
@@ -92,6 +92,9 @@ class Analyst:
         self._queues: tuple[Queue, ...] = ()
         self._prune_due = float("-inf")
         self._last_id = 0
+        self._turn = Lock()
+        #: Told, in the merging thread, what `merge` was given and what came of it.
+        self.on_merge: list[Callable[[BucketBatch, MergeReport], None]] = []
 
     def follow(self, method: Method, options: ScoreOptions, max_series: int) -> None:
         """Scores by other rules, under another ceiling, from the next snapshot on; the scores of the past stay."""
@@ -99,7 +102,10 @@ class Analyst:
 
     def merge(self, batch: BucketBatch) -> MergeReport:
         """Takes closed buckets into history."""
-        return self.history.merge(batch)
+        report = self.history.merge(batch)
+        for tell in self.on_merge:
+            tell(batch, report)
+        return report
 
     def missing(self, since_seconds: int, until_seconds: int) -> Sequence[int]:
         """Starts of the buckets that history lacks, newest first."""
@@ -128,6 +134,21 @@ class Analyst:
         datasets: Mapping[str, DatasetState],
     ) -> Snapshot:
         """All that is known at `now`; a reading that was never had is None."""
+        with self._turn:  # a poll that was called off may still be in its thread
+            return self._snapshot(now, directory, window, observations, datasets)
+
+    def after(self, snapshot: Snapshot) -> None:
+        """Later snapshots have higher ids than this one, which another exporter has built."""
+        self._last_id = max(self._last_id, snapshot.id)
+
+    def _snapshot(
+        self,
+        now: datetime,
+        directory: Directory | None,
+        window: QueueTable | None,
+        observations: ObservationTable | None,
+        datasets: Mapping[str, DatasetState],
+    ) -> Snapshot:
         self._learn_names(directory, window)
         facts = self._facts_of(self._rows(now, window, observations))
         columns = self._columns(facts, window, observations)

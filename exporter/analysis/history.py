@@ -225,6 +225,11 @@ class History:
         with self._lock:
             return self._books.series.counters(keys)
 
+    def raise_counters(self, keys: Sequence[SeriesKey], totals: Mapping[str, FloatColumn]) -> None:
+        """Brings counters up to what another exporter of the same org has published; none falls. NaN = not told."""
+        with self._lock:
+            self._books.series.raise_to(keys, totals)
+
     def mark_backfilled(self) -> None:
         """The caller has fetched all there is: from now on the counters move only when a bucket closes."""
         with self._lock:

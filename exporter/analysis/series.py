@@ -103,6 +103,17 @@ class SeriesTable:
             name: np.where(positions >= 0, row[positions], 0) for name, row in zip(COUNTERS, self._peak, strict=True)
         }
 
+    def raise_to(self, keys: Sequence[SeriesKey], totals: Mapping[str, NDArray[Any]]) -> None:
+        """Raises sums and counters so that no counter is below `totals` (NaN: leave it); later changes add to that."""
+        positions = self.positions(keys)
+        known = positions >= 0
+        for row, name in enumerate(COUNTERS):
+            if name in totals:
+                wanted = np.nan_to_num(totals[name][known]).astype(np.int64)
+                more = np.maximum(wanted - self._peak[row, positions[known]], 0)
+                self._peak[row, positions[known]] += more
+                self._running[row, positions[known]] += more
+
     def expire(self, oldest_start: int, needed: IntColumn) -> list[int]:
         """Forgets the series without a contact since `oldest_start`, except `needed` ones; returns their positions.
 

@@ -10,8 +10,9 @@ the minute that is the polls'.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from exporter.clock import Clock
 from exporter.errors import RateLimited
@@ -44,6 +45,16 @@ class _Places:
         return frees + PERIOD_SECONDS - now
 
 
+class Permit(Protocol):
+    """A second keeper of the gate, who knows what other exporters of the same client do."""
+
+    async def enter(self, per_minute: int) -> tuple[float, str]:
+        """(0.0, ticket): the call may leave now; (seconds, ""): ask again then. Raises Standby where none may."""
+
+    def leave(self, ticket: str) -> None:
+        """The call's answer has come, or it never left."""
+
+
 class PacingGate:
     """Counts calls; `passage` is entered when one more may leave."""
 
@@ -51,6 +62,8 @@ class PacingGate:
         self.per_minute = per_minute
         #: Calls a minute that background work leaves to the polls; never so many that it stands still.
         self.reserved = 0
+        #: Asked, too, before a call leaves.
+        self.permit: Permit | None = None
         self._clock = clock
         self._hook = hook
         self._all = _Places()
@@ -67,15 +80,36 @@ class PacingGate:
 
         Raises RateLimited when no place comes free before `deadline` (monotonic seconds).
         """
-        await self._wait(deadline, background=background)
         held = (self._all, self._background) if background else (self._all,)
-        for places in held:
-            places.under_way += 1
+        ticket = await self._enter(held, deadline, background=background)
         try:
             yield
         finally:
             for places in held:
                 places.end(self._clock.monotonic())
+            if self.permit is not None:
+                self.permit.leave(ticket)
+
+    async def _enter(self, held: Sequence[_Places], deadline: float, *, background: bool) -> str:
+        """Take a place of ours, then one of all exporters'; the ticket of the latter."""
+        while True:
+            await self._wait(deadline, background=background)
+            for places in held:
+                places.under_way += 1
+            if self.permit is None:
+                return ""
+            try:
+                wait, ticket = await self.permit.enter(self.per_minute)
+            except BaseException:
+                _give_back(held)
+                raise
+            if not wait:
+                return ticket
+            _give_back(held)
+            if self._clock.monotonic() + wait > deadline:
+                raise RateLimited(self._excuse(wait), retry_after_seconds=wait)
+            await self._clock.sleep(wait)
+            self._hook(ApiThrottled(wait))
 
     async def _wait(self, deadline: float, *, background: bool) -> None:
         waited = 0.0
@@ -106,3 +140,9 @@ class PacingGate:
             f"our own ceiling of {self.per_minute} calls a minute is used up for another {wait:.0f} s"
             " (GENESYS_REQUESTS_PER_MINUTE)"
         )
+
+
+def _give_back(held: Sequence[_Places]) -> None:
+    """The call does not leave."""
+    for places in held:
+        places.under_way -= 1

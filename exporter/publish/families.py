@@ -216,6 +216,12 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
     SelfFamily(
         "genesys_exporter_config_last_reload_success_timestamp_seconds", "gauge", "When settings were last taken."
     ),
+    SelfFamily(
+        "genesys_exporter_leader", "gauge", "1 if this replica polls, 0 if it serves another's polls.", optional=True
+    ),
+    SelfFamily(
+        "genesys_exporter_redis_up", "gauge", "1 if Redis answers, through which replicas agree.", optional=True
+    ),
     SelfFamily("genesys_exporter_build_info", "info", "Versions and contract.", ("version", "python", "contract")),
 )
 

@@ -161,6 +161,16 @@ class SelfMetrics:
         self._dropped.inc(snapshot.dropped_series)
         self._rendered.clear()
 
+    def on_role(self, leads: bool) -> None:
+        """This replica polls, or serves what another one has polled."""
+        self._optional.set("genesys_exporter_leader", float(leads))
+        self._rendered.clear()
+
+    def on_redis(self, up: bool) -> None:
+        """Redis answers, or does not."""
+        self._optional.set("genesys_exporter_redis_up", float(up))
+        self._rendered.clear()
+
     def on_reload(self, good: bool) -> None:
         """Settings were read: at the start, or again, and taken or refused."""
         self._reload_good.set(float(good))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -23,6 +23,7 @@ from exporter.publish import page
 from exporter.publish.csv_export import HistoryReader, history_chunks
 from exporter.publish.exports import Busy, Exports, walked
 from exporter.publish.exposition import EMPTY, OPENMETRICS_TYPE, TEXT_TYPE
+from exporter.publish.json_rows import dumps
 from exporter.publish.live import Live
 from exporter.publish.negotiate import wants_gzip, wants_openmetrics
 from exporter.publish.once import Document
@@ -62,6 +63,7 @@ def make_app(
     history: HistoryReader | None = None,
     alive: Callable[[], bool] = lambda: True,
     reload: Callable[[], Awaitable[bool]] | None = None,
+    replica: Callable[[], Mapping[str, object]] | None = None,
     middlewares: Iterable[Middleware] = (),
     slow_client_seconds: float = SLOW_CLIENT_SECONDS,
 ) -> web.Application:
@@ -80,10 +82,21 @@ def make_app(
     app.router.add_get("/export.csv", routes.export)
     app.router.add_get("/-/healthy", routes.healthy)
     app.router.add_get("/-/ready", routes.ready)
+    if replica is not None:
+        app.router.add_get("/-/replica", _telling(replica))
     app.router.add_post("/-/reload", Reload(reload).answer)
     page.add_static_routes(app)
     Live(publisher=publisher, activity=self_metrics.activity, clock=clock, history=history).add_routes(app)
     return app
+
+
+def _telling(facts: Callable[[], Mapping[str, object]]) -> Handler:
+    """For other replicas: who leads, and whether Redis answers here."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await send(request, [dumps(facts())], {"Content-Type": JSON_TYPE})
+
+    return answer
 
 
 @web.middleware

@@ -1,0 +1,278 @@
+"""What a leader hands to its followers, and what a follower makes of it: snapshots, readings, closed buckets.
+
+In: each snapshot and batch of closed buckets as the leader has them; what stands in Redis. Out: the same snapshot at
+every replica, and the same history. Buckets are shared before the snapshot that counts them. What cannot be written
+now is written when Redis answers again; what a server forgot is written anew from history. Encoding and decoding happen
+in worker threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
+
+import numpy as np
+
+from exporter.analysis.analyst import Analyst
+from exporter.analysis.history import MergeReport
+from exporter.clock import Clock
+from exporter.errors import HistoryError
+from exporter.models import BUCKET_COUNTS, BucketBatch, Directory, HistoryBucket, Snapshot
+from exporter.poller import Readings
+from exporter.replicas import wire
+from exporter.replicas.frames import FrameError
+from exporter.replicas.shared import LinkDown, Shared
+
+log = logging.getLogger(__name__)
+
+#: Buckets written or read in one go: a few MB at 20,000 queues.
+BUCKETS_AT_A_TIME = 16
+#: Old scores and buckets of a follower are looked after this often.
+TIDY_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """The newest of what the leader shared."""
+
+    snapshot: Snapshot
+    directory: str  # version of the directory that it was built with
+
+
+class Sharing:
+    """See the module. `fence` is the leader's; it is not looked at while this replica follows."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        analyst: Analyst,
+        publish: Callable[[Snapshot], Awaitable[None]],
+        readings: Callable[[], Readings],
+        *,
+        clock: Clock,
+    ) -> None:
+        """`publish` serves a snapshot here; `readings` are what the latest snapshot of ours was made of."""
+        self._shared, self._analyst, self._publish, self._readings = shared, analyst, publish, readings
+        self._clock = clock
+        self._lock = Lock()
+        self._closed: dict[int, tuple[BucketBatch, int]] = {}  # merged, not shared yet
+        self._whole = False  # everything is to be compared with what stands in Redis
+        self._fresh = asyncio.Event()
+        self._snapshot: Snapshot | None = None
+        self._directory: Directory | None = None
+        self._directory_version = ""
+        self._seen_id = 0
+        self._versions: dict[int, str] = {}
+        self._received: Received | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        self._tidy_due = float("-inf")
+        self.fence = 0
+        analyst.on_merge.append(self._on_merge)
+
+    # The leader's side.
+
+    def begin(self, fence: int) -> None:
+        """This replica leads: all that history holds shall stand in Redis."""
+        self.fence, self._whole = fence, True
+        self._fresh.set()
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """A new snapshot was published here; it is shared soon, a newer one in its place."""
+        self._snapshot = snapshot
+        self._fresh.set()
+
+    def _on_merge(self, batch: BucketBatch, report: MergeReport) -> None:
+        touched = {*report.new, *report.changed}
+        with self._lock:
+            for row, start in enumerate(batch.starts.tolist()):
+                if start in touched:
+                    self._closed[start] = batch, row
+
+    async def run(self) -> None:
+        """Share what there is until cancelled."""
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            try:
+                await self._share()
+            except LinkDown:
+                self._whole = True
+                await self._clock.sleep(1.0)
+                self._fresh.set()
+            except Exception:
+                log.exception("sharing with the other replicas failed in a way that was not foreseen")
+                await self._clock.sleep(1.0)
+
+    async def _share(self) -> None:
+        if self._whole:
+            await self._share_lacking()
+            self._whole = False
+        await self._share_closed()
+        snapshot = self._snapshot
+        if snapshot is not None:
+            await self._share_snapshot(snapshot)
+
+    async def _share_lacking(self) -> None:
+        """What history holds and Redis does not."""
+        there = (await self._shared.versions()).keys()
+        lacking = await asyncio.to_thread(self._lacking, there)
+        source = self._stored(lacking)
+        while some := await asyncio.to_thread(dict, islice(source, BUCKETS_AT_A_TIME)):
+            await self._write(some)
+
+    def _lacking(self, there: Collection[int]) -> list[int]:
+        history = self._analyst.history
+        end = history.newest() + history.bucket_seconds
+        begin = end - history.baseline_seconds
+        missing = set(history.missing(begin, end))
+        starts = range(begin - begin % -history.bucket_seconds, end, history.bucket_seconds)
+        return [start for start in starts if start not in missing and start not in there]
+
+    def _stored(self, starts: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        if not starts:
+            return
+        wanted = set(starts)
+        try:
+            for bucket in self._analyst.history.read(starts[0], starts[-1] + 1):
+                if bucket.start_seconds in wanted:
+                    yield bucket.start_seconds, wire.bucket_bytes(_batch(bucket), 0)
+        except HistoryError as error:
+            log.warning("closed buckets could not be shared: %s", error)
+
+    async def _share_closed(self) -> None:
+        with self._lock:
+            closed, self._closed = self._closed, {}
+        starts = sorted(closed)
+        try:
+            while starts:
+                some, starts = starts[:BUCKETS_AT_A_TIME], starts[BUCKETS_AT_A_TIME:]
+                encoded = await asyncio.to_thread(_encoded, {each: closed[each] for each in some})
+                await self._write(encoded)
+                for each in some:
+                    del closed[each]
+        finally:
+            with self._lock:  # what was not written stays, unless it was corrected meanwhile
+                self._closed = closed | self._closed
+
+    async def _write(self, buckets: Mapping[int, bytes]) -> None:
+        history = self._analyst.history
+        oldest = history.newest() - history.baseline_seconds
+        dropped = [start for start in self._versions if start < oldest]
+        version = str(int(self._clock.now().timestamp() * 1000))
+        if await self._shared.share_buckets(self.fence, version, buckets, dropped):
+            self._versions |= dict.fromkeys(buckets, version)
+            for start in dropped:
+                del self._versions[start]
+
+    async def _share_snapshot(self, snapshot: Snapshot) -> None:
+        readings = self._readings()
+        shared = wire.Readings(readings.window, readings.observations)
+        data = await asyncio.to_thread(
+            lambda: {"snapshot": wire.snapshot_bytes(snapshot), "readings": wire.readings_bytes(shared)}
+        )
+        directory = readings.directory
+        if directory is not None:
+            if directory is not self._directory:
+                self._directory, self._directory_version = directory, str(snapshot.id)
+            data["directory"] = await asyncio.to_thread(wire.directory_bytes, directory)
+        head = {
+            "id": snapshot.id,
+            "directory": self._directory_version,
+            "backfilled": self._analyst.history.backfilled,
+        }
+        await self._shared.share(self.fence, head, data)
+
+    # The follower's side.
+
+    async def receive(self) -> Received | None:
+        """Take over what is new; the newest snapshot that any replica has shared, None where there never was one."""
+        head = await self._shared.head()
+        if head is not None and head.get("id") != self._seen_id:
+            try:
+                await self._take(head)
+            except FrameError as error:
+                log.warning("what another replica shared cannot be read: %s", error)
+            self._seen_id = head.get("id", 0)
+        return self._received
+
+    async def _take(self, head: Mapping[str, object]) -> None:
+        data = await self._shared.data("snapshot")
+        if data is None:
+            return
+        like = self._received.snapshot if self._received else None
+        snapshot = await asyncio.to_thread(wire.snapshot_of, data, like)
+        if like is None:  # whoever asks for metrics need not wait for history
+            await self._publish(snapshot)
+        await self._take_buckets()
+        await asyncio.to_thread(self._keep_up, snapshot, bool(head.get("backfilled")))
+        self._received = Received(snapshot, str(head.get("directory", "")))
+        if like is not None and snapshot.id > like.id:
+            await self._publish(snapshot)
+        self._tidy()
+
+    async def _take_buckets(self) -> None:
+        history, versions = self._analyst.history, await self._shared.versions()
+        changed = sorted((start for start, each in versions.items() if self._versions.get(start) != each), reverse=True)
+        for first in range(0, len(changed), BUCKETS_AT_A_TIME):
+            some = changed[first : first + BUCKETS_AT_A_TIME]
+            for data in await self._shared.buckets(some):
+                batch = await asyncio.to_thread(wire.bucket_of, data)
+                await asyncio.to_thread(history.merge, batch)
+        self._versions = versions
+
+    def _keep_up(self, snapshot: Snapshot, backfilled: bool) -> None:
+        """Counters go on where the leader's are."""
+        history = self._analyst.history
+        totals = {
+            name.removesuffix("_total"): column for name, column in snapshot.columns.items() if name.endswith("_total")
+        }
+        history.raise_counters(snapshot.rows.keys, totals)
+        if backfilled and not history.backfilled:
+            history.mark_backfilled()
+        self._analyst.after(snapshot)
+
+    def _tidy(self) -> None:
+        """Scores for past buckets, and the end of old ones, beside everything else."""
+        if self._clock.monotonic() < self._tidy_due or (self._tidying and not self._tidying.done()):
+            return
+        self._tidy_due = self._clock.monotonic() + TIDY_SECONDS
+        self._tidying = asyncio.create_task(self._tidied())
+
+    def stop(self) -> None:
+        """What is done beside everything else need not be done any more."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+
+    async def _tidied(self) -> None:
+        await asyncio.to_thread(self._analyst.history.prune, self._clock.now())
+        await asyncio.to_thread(self._analyst.score_past)
+
+    async def readings(self) -> Readings | None:
+        """What the last leader's latest snapshot was made of; None where nothing is there or nothing can be read."""
+        if self._received is None:
+            return None
+        states = dict(self._received.snapshot.datasets)
+        directory = await self._shared.data("directory")
+        latest = await self._shared.data("readings")
+        try:
+            known = None if directory is None else await asyncio.to_thread(wire.directory_of, directory)
+            read = wire.Readings(None, None) if latest is None else await asyncio.to_thread(wire.readings_of, latest)
+        except FrameError as error:
+            log.warning("what another replica shared cannot be read: %s", error)
+            return None
+        return Readings(known, read.window, read.observations, states)
+
+
+def _encoded(buckets: Mapping[int, tuple[BucketBatch, int]]) -> dict[int, bytes]:
+    return {start: wire.bucket_bytes(batch, row) for start, (batch, row) in buckets.items()}
+
+
+def _batch(bucket: HistoryBucket) -> BucketBatch:
+    counts = {name: np.asarray(bucket.counts[name])[None, :] for name in BUCKET_COUNTS if name in bucket.counts}
+    names = {key.queue_id: name for key, name in zip(bucket.rows.keys, bucket.rows.names, strict=True) if name}
+    starts = np.array([bucket.start_seconds], np.int64)
+    return BucketBatch(bucket.bucket_seconds, starts, bucket.rows.keys, counts, names)

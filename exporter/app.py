@@ -32,11 +32,11 @@ from exporter.leadership import Leadership
 from exporter.models import PollReport, Snapshot
 from exporter.poller import Poller
 from exporter.publish.access import Access
+from exporter.publish.exposure import exposure
 from exporter.publish.publisher import Publisher
 from exporter.publish.runner import Runner
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import make_app
-from exporter.publish.watched_config import WatchedConfig
 from exporter.reloading import Reloader
 from exporter.replication import address, leadership_of, open_shared
 from exporter.settings import Settings
@@ -84,7 +84,7 @@ async def running(
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings, clock, metrics.on_api_event))
         check_budget(client.source.plan(None), settings, 0)
-        guard = WatchedConfig(settings.web_config, log.error) if settings.web_config else None
+        guard = _guard(settings, clock, metrics)
         history = await asyncio.to_thread(open_history, settings, clock)
         stack.push_async_callback(asyncio.to_thread, history.close)
         analyst = analyst_of(settings, history)
@@ -233,7 +233,7 @@ def _reloader(
     backfill: Backfill,
     budget: BudgetWatch,
     metrics: SelfMetrics,
-    guard: WatchedConfig | None,
+    guard: Access | None,
 ) -> Reloader:
     """What a reload must pass, and which parts follow the new settings."""
 
@@ -260,13 +260,22 @@ def _reloader(
     return reloader
 
 
-def _guarded_app(guard: WatchedConfig | None, **parts: Any) -> web.Application:
-    """The routes, behind the web configuration where there is one."""
+def _guard(settings: Settings, clock: Clock, metrics: SelfMetrics) -> Access | None:
+    """Who may come in, as the web and the access configuration have it; a warning where that is more than is meant."""
+    guard = Access.open(
+        settings.web_config, settings.access_config, now=clock.now, complain=log.error, tell=metrics.on_file
+    )
+    if doubt := exposure(settings.host, guard):
+        log.warning("%s", doubt)
+    return guard
+
+
+def _guarded_app(guard: Access | None, **parts: Any) -> web.Application:
+    """The routes, behind the guard where there is one."""
     if guard is None:
         return make_app(**parts)
-    access = Access(guard)
-    app = make_app(**parts, middlewares=[access.middleware()])
-    access.install(app)
+    app = make_app(**parts, middlewares=[guard.middleware()])
+    guard.install(app)
     return app
 
 

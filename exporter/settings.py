@@ -208,6 +208,9 @@ class Settings(BaseSettings):
     web_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
         "EXPORTER_WEB_CONFIG", write="the path of a file in the exporter-toolkit web-config format"
     )
+    access_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
+        "EXPORTER_ACCESS_CONFIG", write="the path of a file that gives users and bearer tokens their roles"
+    )
     enable_reload: bool = _variable("EXPORTER_ENABLE_RELOAD", False, write="true or false")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.log_level)] = _variable(
         "EXPORTER_LOG_LEVEL", "info", write="debug, info, warning or error"

@@ -217,6 +217,12 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
         "genesys_exporter_config_last_reload_success_timestamp_seconds", "gauge", "When settings were last taken."
     ),
     SelfFamily(
+        "genesys_exporter_file_last_reload_successful",
+        "gauge",
+        "1 if the file that this setting names is used as it is now, else 0.",
+        ("setting",),
+    ),
+    SelfFamily(
         "genesys_exporter_leader", "gauge", "1 if this replica polls, 0 if it serves another's polls.", optional=True
     ),
     SelfFamily(

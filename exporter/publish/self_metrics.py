@@ -90,6 +90,7 @@ class SelfMetrics:
         self._history_buckets = self._gauge("genesys_exporter_history_buckets")
         self._reload_good = self._gauge("genesys_exporter_config_last_reload_successful")
         self._reloaded = self._gauge("genesys_exporter_config_last_reload_success_timestamp_seconds")
+        self._file_good = self._gauge("genesys_exporter_file_last_reload_successful")
 
     def _build_counters(self) -> None:
         self._polls = self._counter("genesys_exporter_polls_total")
@@ -176,6 +177,11 @@ class SelfMetrics:
         self._reload_good.set(float(good))
         if good:
             self._reloaded.set(self._clock.now().timestamp())
+        self._rendered.clear()
+
+    def on_file(self, setting: str, good: bool) -> None:
+        """A configuration file was read: at the start, or since it has changed."""
+        self._file_good.labels(setting).set(float(good))
         self._rendered.clear()
 
     def on_series(self, series: int) -> None:

@@ -71,6 +71,7 @@ def test_the_exporters_own_metrics_are_those_of_the_table() -> None:
     metrics.on_report(report())
     metrics.on_snapshot(snapshot())
     metrics.on_missing_buckets(3)
+    metrics.on_file("EXPORTER_WEB_CONFIG", True)
     found = {}
     for parsed in text_string_to_metric_families(metrics.exposition(openmetrics=False).decode()):
         name = parsed.name + "_total" if parsed.type == "counter" else parsed.name

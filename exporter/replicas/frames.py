@@ -35,9 +35,16 @@ def pack(kind: str, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
     """A frame; arrays of floats and integers, of any shape."""
     columns = [np.ascontiguousarray(column) for column in arrays.values()]
     layout = [[name, each.dtype.str, list(each.shape)] for name, each in zip(arrays, columns, strict=True)]
-    text = orjson.dumps({"version": VERSION, "kind": kind, "layout": layout, "head": head})
+    text = orjson.dumps({"version": VERSION, "kind": kind, "layout": layout, "head": head}, default=_as_list)
     raw = b"".join([len(text).to_bytes(_LENGTH_BYTES, "little"), text, *(each.tobytes() for each in columns)])
     return zstandard.ZstdCompressor(COMPRESSION_LEVEL, write_checksum=True).compress(raw)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A named tuple as what it is."""
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} cannot be told")
 
 
 def unpack(kind: str, data: bytes) -> tuple[dict[str, Any], Arrays]:

@@ -35,6 +35,7 @@ SERVER_PACKAGES = {
     "openssl": "openssl",
     "curl": "curl",
     "systemd-analyze": "systemd",
+    "redis-server": "redis-server",
 }
 
 

@@ -3,8 +3,8 @@
 aiohttp answers a malformed request by itself, before any middleware, with the client's own bytes in the text and a
 stack in the log; that is the one answer a stranger could shape. Here it is JSON like every other error, with the same
 headers, and a line for the log at debug. Nor does it ever end a connection that never brings its first request whole:
-strangers could use up all file descriptors. Here a request has a time to arrive in, and of too many connections the
-oldest that waits for one goes.
+strangers could use up all file descriptors. Here a request has a time to arrive in, and an answer, be it a refusal, one
+to be read in; of too many connections one goes that does not read its answer, or the oldest that waits for a request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from exporter.publish.responses import error, harden
+from exporter.publish.responses import SLOW_CLIENT_SECONDS, error, harden
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 LIMITS = {"max_line_size": 8190, "max_field_size": 8190, "keepalive_timeout": 330, "auto_decompress": False}
 #: From the first moment of a connection to the end of the first request's head.
 HEAD_SECONDS = 15.0
+#: Of too many connections the first to go is one that has not taken anything for so long.
+STUCK_SECONDS = 1.0
 #: Well below 1024 file descriptors, the usual limit; far above the scrapers and pages of any organisation.
 MAX_CONNECTIONS = 512
 
@@ -62,20 +64,46 @@ class _Server(web.Server):
         return _Connection(self, loop=self._loop, **self._kwargs)
 
     def make_room(self) -> None:
-        """Of too many connections, the oldest that waits for a request goes."""
-        if len(self.connections) > MAX_CONNECTIONS:
-            idle = next((each for each in self.connections if isinstance(each, _Connection) and each.waits), None)
-            if idle is not None:
-                idle.drop()
+        """Of too many connections, the oldest that is stuck goes, or else the oldest that waits for a request."""
+        if len(self.connections) <= MAX_CONNECTIONS:
+            return
+        ours = [each for each in self.connections if isinstance(each, _Connection)]
+        superfluous = [each for each in ours if each.stuck] or [each for each in ours if each.waits]
+        if superfluous:
+            superfluous[0].drop()
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_head_timer",)
+    __slots__ = ("_full_since", "_head_timer", "_reading_timer")
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._full_since: float | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
 
     @property
     def waits(self) -> bool:
         """Whether no request is being answered."""
         return not self._request_in_progress and not self._messages
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the peer does not read what it has asked for."""
+        return self._full_since is not None and self._loop.time() - self._full_since > STUCK_SECONDS
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._full_since = self._loop.time()
+        self._reading_timer = self._loop.call_later(SLOW_CLIENT_SECONDS, self.drop)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read()
+
+    def _read(self) -> None:
+        self._full_since = None
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -85,6 +113,7 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._head_timer.cancel()
+        self._read()
         super().connection_lost(exc)
 
     def _no_request(self) -> None:

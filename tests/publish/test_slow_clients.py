@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -17,8 +17,9 @@ SCRAPE = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Server:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, runner: Runner) -> None:
         self.port = port
+        self._runner = runner
         self._writers: list[asyncio.StreamWriter] = []
 
     async def open(self, first_bytes: bytes = b"") -> asyncio.StreamReader:
@@ -26,6 +27,22 @@ class Server:
         writer.write(first_bytes)
         self._writers.append(writer)
         return reader
+
+    async def glut(self) -> None:
+        """Ask for more than a socket holds, and read nothing."""
+        reader = await self.open()
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        self._writers[-1].write(GREEDY)
+
+    async def until_left(self, connections: int) -> None:
+        await _until(lambda: len(self._connections()) == connections)
+
+    async def until_stuck(self, connections: int) -> None:
+        await _until(lambda: sum(each.stuck for each in self._connections()) >= connections)
+
+    def _connections(self) -> list[serving._Connection]:
+        assert self._runner.server is not None
+        return [each for each in self._runner.server.connections if isinstance(each, serving._Connection)]
 
     def close(self) -> None:
         for writer in self._writers:
@@ -41,9 +58,15 @@ async def server(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server = Server(int(runner.addresses[0][1]))
+        server = Server(int(runner.addresses[0][1]), runner)
         stack.callback(server.close)
         yield server
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 (a socket cannot tell)
+            await asyncio.sleep(0.005)
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
@@ -91,3 +114,30 @@ async def test_a_stream_at_work_is_not_what_goes(server: Server) -> None:
 async def _end_of(reader: asyncio.StreamReader) -> None:
     while await reader.read(65_536):
         pass
+
+
+GREEDY = b"GET /dashboard HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+
+
+async def test_a_client_that_asks_and_does_not_read_is_shown_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "SLOW_CLIENT_SECONDS", 0.3)
+    await server.glut()
+    await server.until_left(0)
+
+
+async def test_of_too_many_connections_those_that_do_not_read_go_first(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "STUCK_SECONDS", 0.0)
+    known = await server.open(SCRAPE)
+    await known.readuntil(b"healthy\n")
+    for number in range(25):
+        await server.glut()
+        if number < 20:
+            await server.until_stuck(min(number + 1, 19))
+    again = await server.open(SCRAPE)
+    assert await asyncio.wait_for(again.readuntil(b"healthy\n"), 5)
+    with pytest.raises(TimeoutError):  # an idle one that came before them all has stayed
+        await asyncio.wait_for(known.read(1), 0.2)

@@ -6,12 +6,15 @@ kept out stays out.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from exporter.errors import SettingsError
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
 
@@ -78,6 +81,7 @@ class WatchedFile(ABC, Generic[Config]):
             self.judge(new)
             self.take(new)
             self._tell(self.setting, True)
+            logger.info("the %s has changed and is in force", self.noun)
         except (SettingsError, OSError) as error:
             self._files = getattr(error, "files", before)  # a file that was missing may come yet
             self._tell(self.setting, False)

@@ -27,7 +27,7 @@ from exporter.analysis.scoring.calendar import Calendar, Grid
 
 #: How far levels differ, as standard deviations of the logit: a time of day from the queue, a weekday from its time.
 TIME_STDDEV, WEEKDAY_STDDEV = 0.5, 0.3
-#: What is believed of ρ before anything is seen, worth this many typical buckets.
+#: What is believed of ρ before anything is seen, worth this many typical buckets: a day of them.
 PRIOR_RHO, PRIOR_BUCKETS = 0.03, 5.0
 RHO_RANGE = (1e-4, 0.9)
 #: Leaving the worst day out makes the rest look too calm by this factor. On the safe side: it costs no recall.

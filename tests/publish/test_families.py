@@ -72,6 +72,8 @@ def test_the_exporters_own_metrics_are_those_of_the_table() -> None:
     metrics.on_snapshot(snapshot())
     metrics.on_missing_buckets(3)
     metrics.on_file("EXPORTER_WEB_CONFIG", True)
+    metrics.on_role(True)
+    metrics.on_redis(True)
     found = {}
     for parsed in text_string_to_metric_families(metrics.exposition(openmetrics=False).decode()):
         name = parsed.name + "_total" if parsed.type == "counter" else parsed.name
@@ -80,3 +82,10 @@ def test_the_exporters_own_metrics_are_those_of_the_table() -> None:
     own = {family.name: (family.type, family.help, tuple(sorted(family.labels))) for family in SELF_FAMILIES}
     assert {name: told for name, told in found.items() if name not in STANDARD_FAMILIES} == own
     assert found.keys() - own.keys() == set(STANDARD_FAMILIES)
+
+
+def test_who_has_no_redis_shows_no_metric_of_it() -> None:
+    metrics = SelfMetrics(FakeClock(NOW), version="1.2.3", contract="summary", reject_reasons=["negative"])
+    text = metrics.exposition(openmetrics=False).decode()
+    assert "genesys_exporter_leader" not in text
+    assert "genesys_exporter_redis_up" not in text

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 FloatColumn = NDArray[np.float64]
 IntColumn = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 # Datasets: what is fetched apart, fails apart and ages apart.
 QUEUES, WINDOW, HISTORY, OBSERVATIONS = "queues", "window", "history", "observations"
@@ -86,6 +87,28 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """What an answer speaks of and nobody can read: unknown, where what it does not speak of is a true zero.
+
+    `cells` are (place of the bucket, series), the place 0 in a table of one interval. `others`: rows were lost of which
+    nobody can say whose they are, so that no silence is a zero.
+    """
+
+    cells: frozenset[tuple[int, SeriesKey]] = frozenset()
+    others: bool = False
+
+    def __bool__(self) -> bool:
+        return self.others or bool(self.cells)
+
+    def keys(self) -> frozenset[SeriesKey]:
+        """The series that lost something."""
+        return frozenset(key for _, key in self.cells)
+
+
+NOTHING_LOST = Lost()
+
+
+@dataclass(frozen=True, slots=True)
 class QueueTable:
     """The current window: `columns` holds every name of WINDOW_COLUMNS, shape (len(keys),), NaN = no value."""
 
@@ -93,6 +116,7 @@ class QueueTable:
     keys: tuple[SeriesKey, ...]
     columns: Mapping[str, FloatColumn]
     names: Mapping[str, str] = field(default_factory=dict)  # queue id → name, where the answer itself names queues
+    lost: Lost = NOTHING_LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +124,8 @@ class BucketBatch:
     """Closed buckets: `starts` (epoch seconds, shape (B,)) names every bucket that was asked for, also the empty ones.
 
     `counts` holds arrays of shape (B, S) under names of BUCKET_COUNTS; a name may be missing where the contract
-    does not tell it (the summary contract knows neither answered nor flow_out).
+    does not tell it (the summary contract knows neither answered nor flow_out). What is `lost` counts as 0 in them; its
+    series need not be among `keys`. `about` are the ids of the queues that were asked for, None = all that there are.
     """
 
     bucket_seconds: int
@@ -108,6 +133,8 @@ class BucketBatch:
     keys: tuple[SeriesKey, ...]
     counts: Mapping[str, IntColumn]
     names: Mapping[str, str] = field(default_factory=dict)
+    lost: Lost = NOTHING_LOST
+    about: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +239,8 @@ class Snapshot:
 class HistoryBucket:
     """One closed bucket as history keeps it, for export; arrays have the shape (len(rows.keys),).
 
-    `z` and `anomaly` are by scored metric, as scored when the bucket closed (NaN = no score).
+    `z` and `anomaly` are by scored metric, as scored when the bucket closed (NaN = no score). `lost` marks the series
+    whose counts nobody knows; they are 0 in `counts`.
     """
 
     start_seconds: int
@@ -221,6 +249,7 @@ class HistoryBucket:
     counts: Mapping[str, IntColumn]
     z: Mapping[str, FloatColumn]
     anomaly: Mapping[str, FloatColumn]
+    lost: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,30 @@ configures, and is never recomputed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from exporter.errors import PayloadError
 from exporter.genesys.cells import Layout, read_cells
-from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count, is_sum, uncollected
-from exporter.genesys.intervals import granularity, interval, parse_interval
+from exporter.genesys.decode import (
+    LostCell,
+    Rejects,
+    decode,
+    fault_of,
+    good_rows,
+    is_count,
+    is_sum,
+    part_of,
+    rows_or_none,
+    uncollected,
+)
+from exporter.genesys.intervals import Intervals, granularity, interval
 from exporter.genesys.selection import Selection, aggregate_filter
 from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, IntColumn, QueueTable, SeriesKey, Window
 
@@ -48,8 +61,13 @@ _LAYOUT = Layout(_COUNT_COLUMN, _SUM_COLUMN, _BREACHED, _SLA_CONTACTS, _TARGET)
 _NO_VALUE = float("nan")
 _EMPTY_ROW = [0.0] * len(WINDOW_COLUMNS)
 _EMPTY_ROW[_TARGET] = _NO_VALUE
-#: Intervals are compared with the tolerance of their milliseconds: some clients end a day at 23:59:59.999.
-_TOLERANCE_SECONDS = 0.002
+#: In place of a row of the table: two rows of the answer contradict each other.
+_DOUBTED = -1
+
+K = TypeVar("K")
+#: The queues that each body was asked about; empty where every body is about all queues.
+Asked = Sequence[Collection[str]]
+EVERYTHING: Asked = ()
 
 
 class Stats(msgspec.Struct):
@@ -77,6 +95,12 @@ class Row(msgspec.Struct):
     data: list[Cell]
 
 
+class Named(msgspec.Struct):
+    """What a broken row still tells: whose it is."""
+
+    group: dict[str, str]
+
+
 class Answer(msgspec.Struct):
     results: list[msgspec.Raw] | None = None  # of Row
 
@@ -99,56 +123,113 @@ class Report:
 
 
 @uncollected
-def parse_window(bodies: Sequence[bytes], window: Window, selection: Selection, rejects: Rejects) -> QueueTable:
-    """The answers to one window, one body per batch of queues, as columns."""
-    fits = _Intervals(window, window.end_seconds - window.start_seconds)
-    found = _found(bodies, fits, selection, rejects)
+def parse_window(
+    bodies: Sequence[bytes], window: Window, selection: Selection, rejects: Rejects, asked: Asked = EVERYTHING
+) -> QueueTable:
+    """The answers to one window as columns; one body per batch of queues, whose ids are `asked`."""
+    fits = Intervals(window, window.end_seconds - window.start_seconds)
+    found = _found(bodies, fits, selection, rejects, asked)
     table, readable = _read([cell.metrics for _, _, cell in found])
     rows: dict[SeriesKey, int] = {}
     for place, (key, _, cell) in enumerate(found):
-        if key in rows:
-            rejects.add("duplicate", lost=False)
-        elif readable[place] or _read_alone(table, place, cell, rejects):
-            rows[key] = place
-    whole = table[list(rows.values())]
+        if readable[place] or _read_alone(table, place, (0, key), cell, rejects):
+            _take(rows, key, (0, key), place, table, rejects)
+    told = _believed(rows)
+    rejects.found((0, key) for key in told)
+    whole = table[list(told.values())]
     columns = {name: np.ascontiguousarray(whole[:, position]) for name, position in _COLUMN.items()}
-    return QueueTable(window, tuple(rows), columns)
+    return QueueTable(window, tuple(told), columns, lost=rejects.what_is_lost())
 
 
 @uncollected
 def parse_buckets(
-    bodies: Sequence[bytes], span: Window, bucket_seconds: int, selection: Selection, rejects: Rejects
+    bodies: Sequence[bytes],
+    span: Window,
+    bucket_seconds: int,
+    selection: Selection,
+    rejects: Rejects,
+    asked: Asked = EVERYTHING,
 ) -> BucketBatch:
     """The answers to a span of closed buckets as counts of shape (buckets, series)."""
     starts = np.arange(span.start_seconds, span.end_seconds, bucket_seconds, dtype=np.int64)
-    found = _found(bodies, _Intervals(span, bucket_seconds), selection, rejects)
+    found = _found(bodies, Intervals(span, bucket_seconds), selection, rejects, asked)
     table, readable = _read([cell.metrics for _, _, cell in found])
     series: dict[SeriesKey, int] = {}
     seen: dict[tuple[int, int], int] = {}
     for place, (key, position, cell) in enumerate(found):
-        column = series.get(key, len(series))
-        if (position, column) in seen:
-            rejects.add("duplicate", lost=False)
-        elif readable[place] or _read_alone(table, place, cell, rejects):
-            series[key] = column
-            seen[position, column] = place
-    return BucketBatch(bucket_seconds, starts, tuple(series), _dense(seen, table, len(starts), len(series)))
+        if readable[place] or _read_alone(table, place, (position, key), cell, rejects):
+            column = series.setdefault(key, len(series))
+            _take(seen, (position, column), (position, key), place, table, rejects)
+    told, keys = _believed(seen), tuple(series)
+    rejects.found((position, keys[column]) for position, column in told)
+    counts = _dense(told, table, len(starts), len(series))
+    return BucketBatch(bucket_seconds, starts, keys, counts, lost=rejects.what_is_lost())
 
 
 def _found(
-    bodies: Sequence[bytes], fits: _Intervals, selection: Selection, rejects: Rejects
+    bodies: Sequence[bytes], fits: Intervals, selection: Selection, rejects: Rejects, asked: Asked
 ) -> list[tuple[SeriesKey, int, Cell]]:
     """The cells that belong here: whose they are, and which bucket's."""
     found = []
-    for row in _rows(bodies, rejects):
-        key = _key(row, selection, rejects)
-        for cell in row.data if key is not None else ():
-            position = fits.position(cell.interval)
-            if key is None or position is None:
-                rejects.add("outside_window", lost=False)
-            else:
-                found.append((key, position, cell))
+    for body, ids in zip(bodies, asked or repeat(None), strict=False):
+        found += _found_in(body, fits, selection, rejects, ids)
     return found
+
+
+def _found_in(
+    body: bytes, fits: Intervals, selection: Selection, rejects: Rejects, ids: Collection[str] | None
+) -> list[tuple[SeriesKey, int, Cell]]:
+    """The cells of one body. PayloadError where all of them are about other times or other queues: a cache, or
+    somebody who mixes connections up, has given us the answer to another question."""
+    found, elsewhere, strangers = [], set(), 0
+
+    def about(raw: msgspec.Raw) -> Iterator[LostCell] | None:
+        """Every bucket of the series that a broken row names."""
+        row = part_of(raw, Named)
+        key = row and _key(row.group)
+        if not key:
+            return None
+        return fits.all_of(key) if selection.takes_media(key.media_type) else iter(())
+
+    for row in good_rows(_results(body), Row, rejects, about):
+        key = _key(row.group)
+        if key is None:
+            rejects.add("missing_id")
+        elif ids is not None and key.queue_id not in ids:
+            strangers += 1
+        elif selection.takes_media(key.media_type):
+            for cell in row.data:
+                position = fits.position(cell.interval)
+                if position is None:
+                    elsewhere.add(key)
+                    rejects.add("outside_window", fits.all_of(key))
+                else:
+                    found.append((key, position, cell))
+    if not found and (elsewhere or strangers):
+        raise PayloadError("aggregates: the answer is about other times or queues than were asked for")
+    if elsewhere and len({position for _, position, _ in found}) < fits.buckets:
+        rejects.doubt("outside_window")  # it may be the answer about an earlier span, which lacks the newest buckets
+    return found
+
+
+def _take(
+    taken: dict[K, int], where: K, cell: LostCell, place: int, table: NDArray[np.float64], rejects: Rejects
+) -> None:
+    """Note the row of the table that tells of a cell; of two that say different things neither is believed."""
+    first = taken.setdefault(where, place)
+    if first == place:
+        return
+    if first != _DOUBTED and np.array_equal(table[first], table[place], equal_nan=True):
+        rejects.add("duplicate", ())
+    else:
+        rejects.add("duplicate", (cell,))
+        taken[where] = _DOUBTED
+
+
+def _believed(taken: dict[K, int]) -> dict[K, int]:
+    if _DOUBTED not in taken.values():
+        return taken
+    return {where: place for where, place in taken.items() if place != _DOUBTED}
 
 
 def _read(cells: Sequence[list[Metric]]) -> tuple[NDArray[np.float64], list[bool]]:
@@ -156,9 +237,9 @@ def _read(cells: Sequence[list[Metric]]) -> tuple[NDArray[np.float64], list[bool
     return table, plain.tolist()
 
 
-def _read_alone(table: NDArray[np.float64], place: int, cell: Cell, rejects: Rejects) -> bool:
+def _read_alone(table: NDArray[np.float64], place: int, about: LostCell, cell: Cell, rejects: Rejects) -> bool:
     """Reads a cell that is not like the others; whether it makes sense."""
-    values = _values(cell.metrics, rejects)
+    values = _values(cell.metrics, about, rejects)
     if values is not None:
         table[place] = values
     return values is not None
@@ -176,45 +257,16 @@ def _dense(
     return counts
 
 
-class _Intervals:
-    """Which bucket of the span an interval text means; texts repeat in every row, so each is parsed once."""
-
-    def __init__(self, span: Window, bucket_seconds: int) -> None:
-        self._start, self._end = span.start_seconds, span.end_seconds
-        self._bucket_seconds = bucket_seconds
-        self._known: dict[str, int | None] = {}
-
-    def position(self, text: str) -> int | None:
-        if text not in self._known:
-            self._known[text] = self._parse(text)
-        return self._known[text]
-
-    def _parse(self, text: str) -> int | None:
-        parsed = parse_interval(text)
-        if parsed is None:
-            return None
-        start, end = parsed
-        position = round((start - self._start) / self._bucket_seconds)
-        begins = self._start + position * self._bucket_seconds
-        aligned = abs(start - begins) <= _TOLERANCE_SECONDS
-        whole = abs(end - begins - self._bucket_seconds) <= _TOLERANCE_SECONDS
-        return position if aligned and whole and self._start <= begins < self._end else None
+def _results(body: bytes) -> list[msgspec.Raw]:
+    return rows_or_none(body, decode(body, Answer, "aggregates").results, "aggregates", "results")
 
 
-def _rows(bodies: Sequence[bytes], rejects: Rejects) -> Iterator[Row]:
-    for body in bodies:
-        yield from good_rows(decode(body, Answer, "aggregates").results, Row, rejects)
+def _key(group: Mapping[str, str]) -> SeriesKey | None:
+    queue_id = group.get("queueId")
+    return SeriesKey(queue_id, group.get("mediaType", "")) if queue_id else None
 
 
-def _key(row: Row, selection: Selection, rejects: Rejects) -> SeriesKey | None:
-    queue_id, media_type = row.group.get("queueId"), row.group.get("mediaType", "")
-    if not queue_id:
-        rejects.add("missing_id")
-        return None
-    return SeriesKey(queue_id, media_type) if selection.takes_media(media_type) else None
-
-
-def _values(metrics: list[Metric], rejects: Rejects) -> list[float] | None:
+def _values(metrics: list[Metric], about: LostCell, rejects: Rejects) -> list[float] | None:
     """One row of WINDOW_COLUMNS; None, and counted, where a number cannot be."""
     values = _EMPTY_ROW.copy()
     seen = set()
@@ -224,7 +276,7 @@ def _values(metrics: list[Metric], rejects: Rejects) -> list[float] | None:
             continue
         fault = "duplicate" if name in seen else _place(values, name, metric.stats)
         if fault:
-            rejects.add(fault)
+            rejects.add(fault, (about,))
             return None
         seen.add(name)
     return values

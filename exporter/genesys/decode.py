@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from exporter.errors import PayloadError
-from exporter.models import ApiHook, EntitiesRejected
+from exporter.models import NOTHING_LOST, ApiHook, EntitiesRejected, Lost, SeriesKey
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -30,20 +30,46 @@ MAX_COUNT = 1e9
 MAX_SUM_MILLISECONDS = 1e16
 
 
+#: A series in one bucket, by the bucket's place.
+LostCell = tuple[int, SeriesKey]
+
+
 class Rejects:
     """Counts what was left out of one answer, by reason, and tells the hook once.
 
-    `lost` is the part of it that nothing else in the answer stands for: what it was about now looks like zero.
+    `lost` is the part of it that nothing else in the answer stands for: what it was about is unknown, not zero.
     """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
+        self._nameless: Counter[str] = Counter()
+        self._cells: dict[LostCell, str] = {}
 
-    def add(self, reason: str, *, lost: bool = True) -> None:
+    @property
+    def lost(self) -> Counter[str]:
+        """By reason: rows of which nobody knows whose they were, and cells of which that is known."""
+        return self._nameless + Counter(self._cells.values())
+
+    def add(self, reason: str, cells: Iterable[LostCell] | None = None) -> None:
+        """Something was left out; `cells` are what it was about, None where that cannot be told."""
         self._counts[reason] += 1
-        if lost:
-            self.lost[reason] += 1
+        if cells is None:
+            self._nameless[reason] += 1
+        else:
+            self._cells |= dict.fromkeys(cells, reason)
+
+    def doubt(self, reason: str) -> None:
+        """Something may be lost that the answer does not even name."""
+        self._nameless[reason] += 1
+
+    def found(self, cells: Iterable[LostCell]) -> None:
+        """Another row of the answer tells these: they are not lost."""
+        if self._cells:
+            for cell in cells:
+                self._cells.pop(cell, None)
+
+    def what_is_lost(self) -> Lost:
+        return Lost(frozenset(self._cells), bool(self._nameless)) if self._cells or self._nameless else NOTHING_LOST
 
     def tell(self, hook: ApiHook) -> None:
         for reason, count in self._counts.items():
@@ -59,16 +85,42 @@ def decode(body: bytes, shape: type[T], endpoint: str) -> T:
     return decoded
 
 
-def good_rows(rows: Iterable[msgspec.Raw] | None, shape: type[T], rejects: Rejects) -> Iterator[T]:
-    """Each row as `shape`; one that is not is rejected."""
+def good_rows(
+    rows: Iterable[msgspec.Raw] | None,
+    shape: type[T],
+    rejects: Rejects,
+    about: Callable[[msgspec.Raw], Iterable[LostCell] | None] = lambda raw: None,
+) -> Iterator[T]:
+    """Each row as `shape`; one that is not is rejected, and `about` says what it was about, None = nobody knows."""
     decoder = _decoder(shape)
     for raw in rows or ():
-        try:
-            row: T = decoder.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            rejects.add("type")
+        row = _decoded(decoder, raw)
+        if row is None:
+            rejects.add("type", about(raw))
         else:
             yield row
+
+
+def part_of(raw: msgspec.Raw, shape: type[T]) -> T | None:
+    """What of a broken row still has this shape."""
+    return _decoded(_decoder(shape), raw)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def rows_or_none(body: bytes, rows: list[msgspec.Raw] | None, endpoint: str, *names: str) -> list[msgspec.Raw]:
+    """`rows`. Where there are none an answer may leave them out; one that has other fields instead, none of `names`, is
+    the answer to another question: PayloadError."""
+    if rows is None:
+        fields = decode(body, dict[str, msgspec.Raw], endpoint).keys()
+        if fields and fields.isdisjoint(names):
+            raise PayloadError(f"{endpoint}: the answer is to another question")
+    return rows or []
 
 
 _decoder: Callable[[Any], msgspec.json.Decoder[Any]] = cache(msgspec.json.Decoder)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 import msgspec
 import numpy as np
 import orjson
 
+from exporter.errors import PayloadError
 from exporter.genesys.client import OBSERVATIONS, ApiClient, in_thread
-from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count
+from exporter.genesys.decode import Rejects, decode, fault_of, good_rows, is_count, rows_or_none
 from exporter.genesys.selection import Selection, queue_predicates
 from exporter.models import OBSERVATION_COLUMNS, ObservationTable, SeriesKey
 
@@ -67,10 +69,10 @@ async def fetch_observations(
         async with slots:
             return await client.send(OBSERVATIONS, deadline, body=request_body(ids))
 
-    bodies = await _all_or_first_error(
-        [batch(queue_ids[i : i + QUEUES_PER_REQUEST]) for i in range(0, len(queue_ids), QUEUES_PER_REQUEST)]
-    )
-    table = await in_thread(sum(map(len, bodies)), lambda: parse_observations(bodies, selection, at, rejects))
+    batches = [queue_ids[i : i + QUEUES_PER_REQUEST] for i in range(0, len(queue_ids), QUEUES_PER_REQUEST)]
+    bodies = await _all_or_first_error([batch(ids) for ids in batches])
+    asked = [frozenset(ids) for ids in batches]
+    table = await in_thread(sum(map(len, bodies)), lambda: parse_observations(bodies, selection, at, rejects, asked))
     rejects.tell(client.hook)
     return table
 
@@ -80,13 +82,17 @@ def request_body(queue_ids: Sequence[str]) -> bytes:
 
 
 def parse_observations(
-    bodies: Sequence[bytes], selection: Selection, at: datetime, rejects: Rejects
+    bodies: Sequence[bytes],
+    selection: Selection,
+    at: datetime,
+    rejects: Rejects,
+    asked: Sequence[frozenset[str]] = (),
 ) -> ObservationTable:
-    """The answers of all batches as one table."""
+    """The answers of all batches as one table; one body per batch of queues, whose ids are `asked`."""
     contacts: dict[SeriesKey, list[float]] = {}
     agents: dict[tuple[str, str], float] = {}
-    for body in bodies:
-        for row in good_rows(decode(body, Answer, "observations").results, Row, rejects):
+    for body, ids in zip(bodies, asked or repeat(None), strict=False):
+        for row in _of_asked(good_rows(_results(body), Row, rejects), ids):
             queue_id, media_type = row.group.get("queueId"), row.group.get("mediaType")
             if not queue_id:
                 rejects.add("missing_id")
@@ -96,7 +102,22 @@ def parse_observations(
                 _count_contacts(contacts, SeriesKey(queue_id, media_type), row.data, at, rejects)
     table = np.array(list(contacts.values()), dtype=np.float64).reshape(len(contacts), len(OBSERVATION_COLUMNS))
     columns = {name: np.ascontiguousarray(table[:, position]) for name, position in _COLUMN.items()}
-    return ObservationTable(at, tuple(contacts), columns, tuple(agents), np.array(list(agents.values()), np.float64))
+    known = {key: count for key, count in agents.items() if not math.isnan(count)}
+    return ObservationTable(at, tuple(contacts), columns, tuple(known), np.array(list(known.values()), np.float64))
+
+
+def _of_asked(rows: Iterable[Row], ids: frozenset[str] | None) -> list[Row]:
+    """The rows without those of strangers; PayloadError where there are only strangers."""
+    every = list(rows)
+    mine = [row for row in every if ids is None or not (named := row.group.get("queueId")) or named in ids]
+    if every and not mine:
+        raise PayloadError("observations: the answer is about other queues than were asked for")
+    return mine
+
+
+def _results(body: bytes) -> list[msgspec.Raw]:
+    answer = decode(body, Answer, "observations")
+    return rows_or_none(body, answer.results, "observations", "results", "systemToOrganizationMappings")
 
 
 def _count_agents(
@@ -109,10 +130,9 @@ def _count_agents(
         key = (queue_id, metric.qualifier)
         if count is None or not is_count(count):
             rejects.add(fault_of(count))
-        elif key in agents:
+        elif agents.setdefault(key, count) != count:
             rejects.add("duplicate")
-        else:
-            agents[key] = count
+            agents[key] = _NO_VALUE  # of two that contradict each other none is believed
 
 
 def _count_contacts(
@@ -125,10 +145,13 @@ def _count_contacts(
         if fault := _place(values, metric.metric, metric.stats, at):
             rejects.add(fault)
             return
-    if key in contacts:
-        rejects.add("duplicate")
-    else:
+    if key not in contacts:
         contacts[key] = values
+    elif not np.array_equal(contacts[key], values, equal_nan=True):
+        rejects.add("duplicate")
+        contacts[key] = [_NO_VALUE] * len(OBSERVATION_COLUMNS)
+    else:
+        rejects.add("duplicate", ())
 
 
 def _place(values: list[float], name: str, stats: Stats, at: datetime) -> str | None:

@@ -48,7 +48,10 @@ class _Places:
 class Permit(Protocol):
     """A second keeper of the gate, who knows what other exporters of the same client do."""
 
-    async def enter(self, per_minute: int) -> tuple[float, str]:
+    def ceiling(self, per_minute: int) -> int:
+        """The calls a minute that this exporter may make of all that are allowed."""
+
+    async def enter(self, per_minute: int, deadline: float, *, background: bool) -> tuple[float, str]:
         """(0.0, ticket): the call may leave now; (seconds, ""): ask again then. Raises Standby where none may."""
 
     def leave(self, ticket: str) -> None:
@@ -99,7 +102,7 @@ class PacingGate:
             if self.permit is None:
                 return ""
             try:
-                wait, ticket = await self.permit.enter(self.per_minute)
+                wait, ticket = await self.permit.enter(self.per_minute, deadline, background=background)
             except BaseException:
                 _give_back(held)
                 raise
@@ -125,11 +128,12 @@ class PacingGate:
 
     def _wait_seconds(self, *, background: bool) -> float:
         now = self._clock.monotonic()
-        share = max(1, self.per_minute - self.reserved)
+        ceiling = self.permit.ceiling(self.per_minute) if self.permit else self.per_minute
+        share = max(1, ceiling - self.reserved)
         return max(
             0.0,
             self._closed_until - now,
-            self._all.taken_seconds(self.per_minute, now),
+            self._all.taken_seconds(ceiling, now),
             self._background.taken_seconds(share, now) if background else 0.0,
         )
 

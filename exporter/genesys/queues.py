@@ -86,7 +86,7 @@ def _take(page: QueuePage, queues: dict[str, Queue], rejects: Rejects) -> None:
         if not entity.id:
             rejects.add("missing_id")
         elif entity.id in queues:
-            rejects.add("duplicate", lost=False)
+            rejects.add("duplicate", ())
         else:
             queues[entity.id] = _queue(entity)
 

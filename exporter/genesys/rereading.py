@@ -38,7 +38,7 @@ class Rereading:
             rejects.tell(self._hook)
             if self._is_good(rejects):
                 return batch
-        raise PayloadError(f"{rejects.lost.total()} of the rows of closed buckets could not be read; asking again")
+        raise PayloadError(f"{rejects.lost.total()} figures of closed buckets could not be read; asking again")
 
     def _is_good(self, rejects: Rejects) -> bool:
         now = self._clock.monotonic()

@@ -12,8 +12,9 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Protocol
 
 from exporter.clock import Clock
@@ -25,6 +26,7 @@ from exporter.genesys.decode import Rejects
 from exporter.genesys.intervals import BUCKET_SECONDS
 from exporter.genesys.rereading import Rereading
 from exporter.genesys.selection import Selection
+from exporter.genesys.silence import Silence, told_by_buckets, told_by_window
 from exporter.models import (
     DATASETS,
     HISTORY,
@@ -125,6 +127,7 @@ class AggregatesSource:
         self._ids_per_request = IDS_PER_REQUEST
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
         self._rereading = _rereading(client.hook, clock)
+        self._silence = Silence(clock, POLL_PATIENCE_SECONDS)
 
     def settle(self, seconds: float) -> None:
         """Give the newest data so long to arrive, from the next window on."""
@@ -152,27 +155,33 @@ class AggregatesSource:
             return self._selection.cut(await queues.fetch_queues(self._client, deadline))
 
     async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
-        rejects = Rejects()
-        with _guarded(self._circuits[WINDOW]):
-            bodies = await self._query(self._window_report, window, directory, deadline)
+        async def read() -> QueueTable:
+            rejects = Rejects()
+            bodies, asked = await self._query(self._window_report, window, directory, deadline)
             table = await in_thread(
-                sum(map(len, bodies)), lambda: aggregates.parse_window(bodies, window, self._selection, rejects)
+                sum(map(len, bodies)), lambda: aggregates.parse_window(bodies, window, self._selection, rejects, asked)
             )
-        rejects.tell(self._client.hook)
-        return table
+            rejects.tell(self._client.hook)
+            return table
+
+        with _guarded(self._circuits[WINDOW]):
+            return await self._silence.believed(read, told_by_window)
 
     async def buckets(
         self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
     ) -> BucketBatch:
         async def read(rejects: Rejects) -> BucketBatch:
-            bodies = await self._query(self._bucket_report, span, directory, deadline, background=background)
-            return await in_thread(
+            bodies, asked = await self._query(self._bucket_report, span, directory, deadline, background=background)
+            batch = await in_thread(
                 sum(map(len, bodies)),
-                lambda: aggregates.parse_buckets(bodies, span, self._bucket_seconds, self._selection, rejects),
+                lambda: aggregates.parse_buckets(bodies, span, self._bucket_seconds, self._selection, rejects, asked),
             )
+            return replace(batch, about=frozenset(chain.from_iterable(asked))) if asked else batch
 
         with _guarded(self._circuits[HISTORY]):
-            return await self._rereading[background].batch(read)
+            return await self._silence.believed(
+                lambda: self._rereading[background].batch(read), told_by_buckets, background=background
+            )
 
     async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
         with _guarded(self._circuits[OBSERVATIONS]):
@@ -189,11 +198,13 @@ class AggregatesSource:
         deadline: float,
         *,
         background: bool = False,
-    ) -> list[bytes]:
-        """The bodies of one report: one for the whole org, or one per batch where queues are selected."""
+    ) -> tuple[list[bytes], aggregates.Asked]:
+        """The bodies of one report, and the queues that each is about: one body for the whole org, or one per batch
+        where queues are selected."""
         if not self._selection.by_queue:
             body = report.body(window, ())
-            return [await self._client.send(AGGREGATES, deadline, body=body, background=background)]
+            answer = await self._client.send(AGGREGATES, deadline, body=body, background=background)
+            return [answer], aggregates.EVERYTHING
         ids, size = self._named_queues(directory), self._ids_per_request
         try:
             return await self._query_batches(report, window, ids, size, deadline, background=background)
@@ -217,13 +228,13 @@ class AggregatesSource:
         deadline: float,
         *,
         background: bool,
-    ) -> list[bytes]:
-        return [
-            await self._client.send(
-                AGGREGATES, deadline, body=report.body(window, ids[i : i + size]), background=background
-            )
-            for i in range(0, len(ids), size)
+    ) -> tuple[list[bytes], aggregates.Asked]:
+        batches = [ids[i : i + size] for i in range(0, len(ids), size)]
+        bodies = [
+            await self._client.send(AGGREGATES, deadline, body=report.body(window, batch), background=background)
+            for batch in batches
         ]
+        return bodies, [frozenset(batch) for batch in batches]
 
     def _named_queues(self, directory: Directory | None) -> list[str]:
         """The ids to ask for. Raises GenesysError while names decide and none are known yet."""
@@ -251,6 +262,7 @@ class SummarySource:
         self._entities = 1  # of the newest bucket: how large the org is
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
         self._rereading = _rereading(client.hook, clock)
+        self._silence = Silence(clock, POLL_PATIENCE_SECONDS)
 
     def settle(self, seconds: float) -> None:
         """Give the newest data so long to arrive, from the next window on."""
@@ -275,30 +287,35 @@ class SummarySource:
         raise GenesysError("the summary contract has no queue directory")
 
     async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
-        with _guarded(self._circuits[WINDOW]):
+        async def read() -> BucketBatch:
             rejects = Rejects()
             batch = await self._fetch(window, deadline, rejects, background=False)
-        rejects.tell(self._client.hook)
+            rejects.tell(self._client.hook)
+            return batch
+
+        with _guarded(self._circuits[WINDOW]):
+            batch = await self._silence.believed(read, told_by_buckets)
         self._entities = max(1, len(batch.keys))
         return summary.to_window(batch)
 
     async def buckets(
         self, span: Window, directory: Directory | None, deadline: float, *, background: bool = False
     ) -> BucketBatch:
-        with _guarded(self._circuits[HISTORY]):
+        async def read() -> BucketBatch:
             return await self._rereading[background].batch(
                 lambda rejects: self._fetch(span, deadline, rejects, background=background)
             )
+
+        with _guarded(self._circuits[HISTORY]):
+            return await self._silence.believed(read, told_by_buckets, background=background)
 
     async def observations(self, directory: Directory | None, deadline: float) -> ObservationTable:
         raise GenesysError("the summary contract has no observations")
 
     async def _fetch(self, span: Window, deadline: float, rejects: Rejects, *, background: bool) -> BucketBatch:
-        entities = await summary.fetch_entities(
-            self._client, self._report, span, deadline, rejects, background=background
-        )
+        run = await summary.fetch_entities(self._client, self._report, span, deadline, background=background)
         return await in_thread(
-            len(entities) * 200, lambda: summary.to_buckets(entities, span, self._bucket, self._selection, rejects)
+            len(run) * 200, lambda: summary.to_buckets(run, span, self._bucket, self._selection, rejects)
         )
 
 

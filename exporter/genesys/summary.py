@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,9 +17,9 @@ import msgspec
 import numpy as np
 import orjson
 
-from exporter.errors import PagingError
+from exporter.errors import PagingError, PayloadError
 from exporter.genesys.client import SUMMARY, ApiClient, in_thread
-from exporter.genesys.decode import Rejects, decode, good_rows, is_count
+from exporter.genesys.decode import Rejects, decode, is_count, part_of, rows_or_none
 from exporter.genesys.intervals import BUCKET_SECONDS, epoch_seconds, instant
 from exporter.genesys.selection import Selection
 from exporter.models import WINDOW_COLUMNS, BucketBatch, IntColumn, QueueTable, SeriesKey, Window
@@ -40,6 +41,13 @@ class Entity(msgspec.Struct):
     slaBreaches: float  # noqa: N815
     timeInterval: str  # noqa: N815
     name: str | None = None
+
+
+class Named(msgspec.Struct):
+    """What a broken entity still tells: whose it is, and when."""
+
+    id: str
+    timeInterval: str  # noqa: N815
 
 
 class Paging(msgspec.Struct):
@@ -76,34 +84,52 @@ class Report:
         return orjson.dumps({**self._definition, **times, "paging": paging})
 
 
+@dataclass(slots=True)
+class Run:
+    """The pages of one query as they come: entities that are whole, and what broken ones still tell."""
+
+    entities: list[Entity] = field(default_factory=list)
+    broken: list[Named | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.entities) + len(self.broken)
+
+    def take(self, body: bytes) -> Paging:
+        """One page."""
+        page = decode(body, Page, "summary")
+        for raw in rows_or_none(body, page.entities, "summary", "entities"):
+            entity = part_of(raw, Entity)
+            if entity is not None:
+                self.entities.append(entity)
+            else:
+                self.broken.append(part_of(raw, Named))
+        return page.paging or Paging()
+
+
 async def fetch_entities(
-    client: ApiClient, report: Report, window: Window, deadline: float, rejects: Rejects, *, background: bool = False
-) -> list[Entity]:
+    client: ApiClient, report: Report, window: Window, deadline: float, *, background: bool = False
+) -> Run:
     """All pages of one query, serially. Raises a GenesysError; half a run is never returned."""
-    entities: list[Entity] = []
+    run = Run()
     tokens: set[str] = set()
     token: str | None = None
-    allowed = MAX_PAGES
+    allowed = promised = MAX_PAGES
     for number in range(1, MAX_PAGES + 1):
         body = await client.send(SUMMARY, deadline, body=report.body(window, token), background=background)
-        found, paging = await in_thread(len(body), partial(parse_page, body, rejects))
-        entities += found
+        paging = await in_thread(len(body), partial(run.take, body))
         if number == 1:
-            allowed = _pages_allowed(paging)
+            allowed, promised = _pages_allowed(paging), paging.totalCount or 0
         token = paging.nextPageToken
         if token is None:
-            return entities
+            if len(run) < min(promised, paging.totalCount or 0):
+                raise PagingError(f"summary: the last page ends after {len(run)} entities of {promised}")
+            return run
         if token in tokens:
             raise PagingError(f"summary: page {number} names a page token that was already used")
         if number >= allowed:
             raise PagingError(f"summary: page {number} names another page, but totalCount allows {allowed}")
         tokens.add(token)
     raise PagingError(f"summary: still no last page after {MAX_PAGES} pages")
-
-
-def parse_page(body: bytes, rejects: Rejects) -> tuple[list[Entity], Paging]:
-    page = decode(body, Page, "summary")
-    return list(good_rows(page.entities, Entity, rejects)), page.paging or Paging()
 
 
 def _pages_allowed(paging: Paging) -> int:
@@ -114,31 +140,49 @@ def _pages_allowed(paging: Paging) -> int:
     return max(1, math.ceil(paging.totalCount / size))
 
 
-def to_buckets(
-    entities: Sequence[Entity], span: Window, bucket: str, selection: Selection, rejects: Rejects
-) -> BucketBatch:
-    """Entities as counts of shape (buckets, queues); the media type of this contract is ""."""
+def to_buckets(run: Run, span: Window, bucket: str, selection: Selection, rejects: Rejects) -> BucketBatch:
+    """Entities as counts of shape (buckets, queues); the media type of this contract is "".
+
+    PayloadError where all of them are about other times: somebody has given us the answer to another question.
+    """
     seconds = BUCKET_SECONDS[bucket]
     starts = np.arange(span.start_seconds, span.end_seconds, seconds, dtype=np.int64)
-    position_of = _positions(starts, bucket)
+    place_of = Places(starts, bucket)
+    for named in run.broken:
+        rejects.add("type", place_of.cells(named) if named is not None else None)
     series: dict[SeriesKey, int] = {}
     names: dict[str, str] = {}
     cells: dict[tuple[int, int], Entity] = {}
-    for entity in entities:
-        if not _makes_sense(entity, rejects) or not selection.takes(entity.id, entity.name or entity.id):
+    doubted: set[tuple[int, int]] = set()
+    told: set[int] = set()
+    elsewhere = False
+    for entity in run.entities:
+        if entity.id and not selection.takes(entity.id, entity.name or entity.id):
             continue
-        position = position_of(entity.timeInterval)
-        key = SeriesKey(entity.id, "")
-        column = series.get(key, len(series))
-        if position is None:
-            rejects.add("outside_window", lost=False)
-        elif (position, column) in cells:
-            rejects.add("duplicate", lost=False)
+        key, position = SeriesKey(entity.id, ""), place_of.position(entity.timeInterval)
+        if fault := _fault_of(entity):
+            rejects.add(fault, place_of.cells(entity) if entity.id else None)
+        elif position is None:
+            elsewhere = True
+            rejects.add("outside_window", place_of.cells(entity))
         else:
-            series[key] = column
-            cells[position, column] = entity
+            where = (position, series.setdefault(key, len(series)))
+            told.add(position)
+            if cells.setdefault(where, entity) is not entity:
+                same = _same(entity, cells[where])
+                rejects.add("duplicate", () if same else ((position, key),))
+                doubted |= set() if same else {where}
             names[entity.id] = entity.name or entity.id
-    return BucketBatch(seconds, starts, tuple(series), _dense(cells, len(starts), len(series)), names)
+    if elsewhere and len(told) < len(starts):
+        if not told:
+            raise PayloadError("summary: the answer is about other times than were asked for")
+        rejects.doubt("outside_window")  # it may be the answer about an earlier span, which lacks the newest buckets
+    for where in doubted:
+        del cells[where]
+    keys = tuple(series)
+    rejects.found((position, keys[column]) for position, column in cells)
+    counts = _dense(cells, len(starts), len(series))
+    return BucketBatch(seconds, starts, keys, counts, names, rejects.what_is_lost())
 
 
 def to_window(batch: BucketBatch) -> QueueTable:
@@ -148,36 +192,51 @@ def to_window(batch: BucketBatch) -> QueueTable:
     for name, counts in batch.counts.items():
         columns[name] = counts[0].astype(np.float64)
     start = int(batch.starts[0])
-    return QueueTable(Window.of_epoch(start, start + batch.bucket_seconds), batch.keys, columns, batch.names)
+    keys = [row for row, key in enumerate(batch.keys) if (0, key) not in batch.lost.cells]
+    window = Window.of_epoch(start, start + batch.bucket_seconds)
+    told = {name: column[keys] for name, column in columns.items()}
+    return QueueTable(window, tuple(batch.keys[row] for row in keys), told, batch.names, batch.lost)
 
 
-def _makes_sense(entity: Entity, rejects: Rejects) -> bool:
-    counts = (entity.totalContacts, entity.abandonedContacts, entity.slaBreaches)
+def _fault_of(entity: Entity) -> str | None:
+    counts = _counts_of(entity)
     if not entity.id:
-        rejects.add("missing_id")
-    elif min(counts) < 0:
-        rejects.add("negative")
-    elif not all(map(is_count, counts)):
-        rejects.add("range")
-    else:
-        return True
-    return False
+        return "missing_id"
+    if min(counts) < 0:
+        return "negative"
+    return None if all(map(is_count, counts)) else "range"
 
 
-def _positions(starts: IntColumn, bucket: str) -> Any:
-    """From `<start>/<bucket>` to the bucket's position, None for another bucket; each text is parsed once."""
-    known: dict[str, int | None] = {}
-    place = {float(start): position for position, start in enumerate(starts)}
-    spellings = {bucket, "P1D"} if bucket == "PT1D" else {bucket}
+def _counts_of(entity: Entity) -> tuple[float, float, float]:
+    return entity.totalContacts, entity.abandonedContacts, entity.slaBreaches
 
-    def position(text: str) -> int | None:
-        if text not in known:
+
+def _same(one: Entity, other: Entity) -> bool:
+    return _counts_of(one) == _counts_of(other)
+
+
+class Places:
+    """From `<start>/<bucket>` to the bucket's place in a span; each text is parsed once."""
+
+    def __init__(self, starts: IntColumn, bucket: str) -> None:
+        self._known: dict[str, int | None] = {}
+        self._place = {float(start): position for position, start in enumerate(starts)}
+        self._spellings = {bucket, "P1D"} if bucket == "PT1D" else {bucket}
+
+    def position(self, text: str) -> int | None:
+        """The bucket's place, None for another bucket."""
+        if text not in self._known:
             start_text, _, length = text.partition("/")
             start = epoch_seconds(start_text)
-            known[text] = place.get(start) if start is not None and length in spellings else None
-        return known[text]
+            known = start is not None and length in self._spellings
+            self._known[text] = self._place.get(start) if start is not None and known else None
+        return self._known[text]
 
-    return position
+    def cells(self, about: Entity | Named) -> list[tuple[int, SeriesKey]]:
+        """What is lost with an entity: its bucket, or any where the text names none."""
+        position = self.position(about.timeInterval)
+        places = range(len(self._place)) if position is None else (position,)
+        return [(place, SeriesKey(about.id, "")) for place in places]
 
 
 def _dense(cells: dict[tuple[int, int], Entity], buckets: int, series: int) -> dict[str, IntColumn]:

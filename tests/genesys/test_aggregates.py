@@ -18,7 +18,7 @@ from exporter.errors import PayloadError
 from exporter.genesys.aggregates import BUCKET_METRICS, WINDOW_METRICS, Report, parse_buckets, parse_window
 from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects
 from exporter.genesys.selection import Selection
-from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, QueueTable, SeriesKey, Window
+from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, Lost, QueueTable, SeriesKey, Window
 from tests.genesys.conftest import REFERENCE
 from tests.genesys.strategies import aggregate_answers, unhurried
 
@@ -29,6 +29,7 @@ WHEN = "2026-03-02T09:00:00.000Z/2026-03-02T09:15:00.000Z"
 NEXT = "2026-03-02T09:15:00.000Z/2026-03-02T09:30:00.000Z"
 SPAN = Window.of_epoch(START, START + 4 * 900)
 ALL = Selection()
+KEY = SeriesKey("q-1", "voice")
 
 
 def metric(name: str, **stats: Any) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def test_unknown_metrics_fields_and_qualified_metrics_are_passed_over() -> None:
     assert rejected == {}
 
 
-@pytest.mark.parametrize("answer", [b"{}", b'{"results": null}', b'{"results": []}', b'{"unknown": 1}'])
+@pytest.mark.parametrize("answer", [b"{}", b'{"results": null}', b'{"results": []}'])
 def test_an_idle_org_is_an_empty_table(answer: bytes) -> None:
     table, rejected = window_of(answer)
     assert table.keys == ()
@@ -267,11 +268,76 @@ def test_a_row_without_a_queue_is_left_out(queue: str | None) -> None:
     assert rejected == {"missing_id": 1}
 
 
-def test_of_the_same_key_twice_the_first_counts() -> None:
-    rows = [row(cell(metric("nOffered", count=n))) for n in (1, 2)]
+def test_the_same_row_twice_counts_once() -> None:
+    rows = [row(cell(metric("nOffered", count=2), metric("oServiceTarget", current=0.8)))] * 2
     for table, rejected in (window_of(body(*rows)), window_of(body(rows[0]), body(rows[1]))):
-        assert values(table) == {"offered": 1}
+        assert values(table) == {"offered": 2, "service_level_target": 0.8}
+        assert table.lost == Lost()
         assert rejected == {"duplicate": 1}
+
+
+def test_of_rows_that_contradict_each_other_none_is_believed() -> None:
+    rows = [row(cell(metric("nOffered", count=n))) for n in (1, 2, 1)]
+    table, rejected = window_of(body(*rows))
+    assert (table.keys, table.lost) == ((), Lost(frozenset({(0, KEY)})))
+    batch, _ = buckets_of(body(*rows))
+    assert not batch.counts["offered"].any()
+    assert batch.lost == Lost(frozenset({(0, KEY)}))
+    assert rejected == {"duplicate": 2}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_broken_row_loses_nothing_that_another_row_tells(order: int) -> None:
+    rows = [row(cell(metric("nOffered", count=-1))), row(cell(metric("nOffered", count=2)))]
+    table, _ = window_of(body(*rows[::order]))
+    assert (values(table), table.lost) == ({"offered": 2}, Lost())
+
+
+@pytest.mark.parametrize(
+    ("broken", "lost"),
+    [
+        (row(cell(metric("nOffered", count=-1))), Lost(frozenset({(0, KEY)}))),
+        ({**row(), "data": "soon"}, Lost(frozenset((place, KEY) for place in range(4)))),
+        (row(cell(metric("nOffered", count=1), when=NEXT[:30])), Lost(frozenset((place, KEY) for place in range(4)))),
+        (row(cell(metric("nOffered", count=1)), queue=""), Lost(others=True)),
+        ({"data": []}, Lost(others=True)),
+        ({**row(cell(metric("nOffered", count="5"))), "group": {"queueId": "q", "mediaType": "fax"}}, Lost()),
+    ],
+)
+def test_what_cannot_be_read_is_lost_and_no_zero(broken: Any, lost: Lost) -> None:
+    other = row(*(cell(metric("nOffered", count=7), when=at(place)) for place in range(4)), queue="other")
+    rejects = Rejects()
+    batch = parse_buckets([body(other, broken)], SPAN, 900, Selection(media_types=("voice",)), rejects)
+    assert batch.lost == lost
+    assert batch.keys == (SeriesKey("other", "voice"),)
+    assert bool(rejects.lost) is bool(lost)
+
+
+def test_the_answer_about_an_earlier_span_is_not_believed_where_it_is_silent() -> None:
+    earlier = body(row(*(cell(metric("nOffered", count=7), when=at(place)) for place in (-1, 0, 1, 2))))
+    batch, _ = buckets_of(earlier)
+    assert batch.lost.others  # nobody told of the newest bucket
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        (body(row(cell(metric("nOffered", count=1)))), ["q-2"]),
+        (body(row(cell(metric("nOffered", count=1), when="2026-03-02T07:00:00Z/2026-03-02T07:15:00Z"))), ["q-1"]),
+        (b'{"access_token": "t", "expires_in": 5}', ["q-1"]),
+    ],
+)
+def test_the_answer_to_another_question_is_none(answer: bytes, asked: list[str]) -> None:
+    with pytest.raises(PayloadError):
+        parse_window([answer], WINDOW, ALL, Rejects(), [asked])
+    with pytest.raises(PayloadError):
+        parse_buckets([answer], SPAN, 900, ALL, Rejects(), [asked])
+
+
+def test_a_stranger_among_the_queues_that_were_asked_for_is_left_out() -> None:
+    rows = [row(cell(metric("nOffered", count=1)), queue=queue) for queue in ("q-1", "q-2")]
+    table = parse_window([body(*rows)], WINDOW, ALL, Rejects(), [["q-2", "q-3"]])
+    assert table.keys == (SeriesKey("q-2", "voice"),)
 
 
 def test_the_same_metric_twice_makes_a_row_worthless() -> None:
@@ -294,8 +360,10 @@ def test_the_same_metric_twice_makes_a_row_worthless() -> None:
     ],
 )
 def test_an_interval_that_was_not_asked_for_is_left_out(when: str) -> None:
-    table, rejected = window_of(body(row(cell(metric("nOffered", count=1), when=when))))
-    assert table.keys == ()
+    good = row(cell(metric("nOffered", count=2)), queue="good")
+    table, rejected = window_of(body(row(cell(metric("nOffered", count=1), when=when)), good))
+    assert values(table) == {"offered": 2}
+    assert table.lost.keys() == {KEY}
     assert rejected == {"outside_window": 1}
 
 
@@ -353,13 +421,14 @@ def test_buckets_outside_the_span_twice_or_of_another_length_are_left_out() -> N
         cell(metric("nOffered", count=5), when="2026-03-02T09:00:00.000Z/2026-03-02T10:00:00.000Z"),
     ]
     batch, rejected = buckets_of(body(row(*cells)))
-    assert batch.counts["offered"].tolist() == [[1], [0], [0], [0]]
+    assert batch.counts["offered"].tolist() == [[0], [0], [0], [0]]
     assert rejected == {"duplicate": 1, "outside_window": 3}
 
 
 def test_a_series_of_which_nothing_could_be_read_is_no_series_of_zeros() -> None:
-    batch, rejected = buckets_of(body(row(cell(metric("nOffered", count=1), when=at(9)), queue="stray"), row()))
-    assert batch.keys == ()
+    good = row(cell(metric("nOffered", count=1)))
+    batch, rejected = buckets_of(body(row(cell(metric("nOffered", count=1), when=at(9)), queue="stray"), good))
+    assert batch.keys == (KEY,)
     assert rejected == {"outside_window": 1}
 
 
@@ -434,10 +503,9 @@ def test_bad_rows_change_nothing_about_the_good_ones_and_each_is_counted(
 ) -> None:
     rows = [row(cell(metric("nOffered", count=count)), queue=queue) for queue, count in good] + bad
     random.shuffle(rows)
-    table, rejected = window_of(body(*rows))
-    assert {key.queue_id: offered for key, offered in zip(table.keys, table.columns["offered"], strict=True)} == dict(
-        good
-    )
+    table, rejected = window_of(body(row(cell(), queue="there"), *rows))
+    told = {key.queue_id: offered for key, offered in zip(table.keys, table.columns["offered"], strict=True)}
+    assert told == {"there": 0, **dict(good)}
     assert sum(rejected.values()) == len(bad)
 
 

@@ -123,7 +123,9 @@ async def test_a_batch_that_stays_away_is_unavailable(client: Client) -> None:
 
 
 async def test_what_was_left_out_is_told(client: Client) -> None:
-    client.service.script(OBSERVATIONS, Reply({"results": [row(queue=None), row(metric("oWaiting", count=-1))]}))
+    client.service.script(
+        OBSERVATIONS, Reply({"results": [row(queue=None), row(metric("oWaiting", count=-1), queue="q-0")]})
+    )
     await fetch(client, 1)
     assert client.events_of(EntitiesRejected) == [EntitiesRejected("missing_id", 1), EntitiesRejected("negative", 1)]
 
@@ -234,15 +236,25 @@ def test_a_number_of_people_that_cannot_be_is_left_out(bad: Any, reason: str) ->
     assert rejected == {reason: 1}
 
 
-def test_of_the_same_key_twice_the_first_counts() -> None:
+def test_the_same_row_twice_counts_once_and_of_two_that_contradict_each_other_none() -> None:
     first, second = (row(metric("oWaiting", count=n)) for n in (1, 2))
-    people = row(
-        metric("oUserRoutingStatuses", "IDLE", count=3), metric("oUserRoutingStatuses", "IDLE", count=4), media=None
-    )
-    table, rejected = parse(body(first, people), body(second))
+    people = [
+        metric("oUserRoutingStatuses", status, count=count)
+        for status, count in (("IDLE", 3), ("IDLE", 4), ("OFF_QUEUE", 5), ("OFF_QUEUE", 5))
+    ]
+    table, rejected = parse(body(first, row(*people, media=None)), body(first))
     assert values(table) == {"waiting": 1}
-    assert table.agents.tolist() == [3]
+    assert (table.agent_keys, table.agents.tolist()) == ((("q-1", "OFF_QUEUE"),), [5])
     assert rejected == {"duplicate": 2}
+    for bodies in ([body(first, second)], [body(first), body(second), body(first)]):
+        assert values(parse(*bodies)[0]) == {}
+
+
+async def test_the_answer_to_another_question_is_none(client: Client) -> None:
+    for answer in ({"results": [row(metric("oWaiting", count=1), queue="stranger")]}, {"entities": []}):
+        client.service.script(OBSERVATIONS, Reply(answer))
+        with pytest.raises(PayloadError, match=r"to another question|other queues"):
+            await fetch(client, 1)
 
 
 def test_the_same_metric_twice_makes_a_row_worthless() -> None:

@@ -213,7 +213,7 @@ async def test_a_row_that_stays_broken_is_done_without_in_the_end(
         return tuple(key.queue_id for key in batch.keys)
 
     for _ in range(2):
-        with pytest.raises(PayloadError, match="1 of the rows of closed buckets could not be read; asking again"):
+        with pytest.raises(PayloadError, match="figures of closed buckets could not be read; asking again"):
             await ask()
         client.clock.advance(patience / 2)
     for _ in range(2):
@@ -245,8 +245,8 @@ async def test_a_whole_answer_between_makes_patience_new(client: Client) -> None
 
 
 async def test_rows_that_say_nothing_of_their_own_are_no_reason_to_ask_again(client: Client) -> None:
-    elsewhere = row("a", 1, Window.of_epoch(START - 900, START))
-    client.service.script(AGGREGATES, Reply({"results": [row("a"), row("a"), elsewhere]}))
+    everywhere = [row("a", 1, Window.of_epoch(start, start + 900)) for start in range(START - 900, START + 3600, 900)]
+    client.service.script(AGGREGATES, Reply({"results": [*everywhere, everywhere[1]]}))
     await aggregates(client).buckets(SPAN, None, client.deadline())
     assert len(client.service.calls(AGGREGATES)) == 1
 
@@ -270,7 +270,7 @@ async def test_summary_buckets_of_which_an_entity_was_lost_are_asked_for_again(c
 async def test_a_missing_permission_slows_down_its_own_dataset_alone(client: Client) -> None:
     missing = Reply({"code": "missing.permissions", "message": "analytics:queueObservation:view"}, 403)
     client.service.script(OBSERVATIONS, missing)
-    client.service.script(AGGREGATES, Reply({"results": []}))
+    client.service.script(AGGREGATES, Reply({"results": [row("a")]}))
     source = aggregates(client)
     for _ in range(20):
         with pytest.raises(ScopeError):

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from exporter.errors import AuthError, GenesysError, PagingError, PayloadError
 from exporter.genesys.decode import MAX_COUNT, REJECT_REASONS, Rejects
 from exporter.genesys.selection import Selection
-from exporter.genesys.summary import Entity, Report, fetch_entities, parse_page, to_buckets, to_window
-from exporter.models import WINDOW_COLUMNS, BucketBatch, SeriesKey, Window
+from exporter.genesys.summary import Entity, Report, Run, fetch_entities, to_buckets, to_window
+from exporter.models import WINDOW_COLUMNS, BucketBatch, Lost, SeriesKey, Window
 from tests.genesys.conftest import SUMMARY, TOKEN, Client, Reply, Seen
 from tests.genesys.strategies import summary_pages, unhurried
 
@@ -44,25 +44,25 @@ def page(*entities: Any, token: str | None = None, total: int | None = None, siz
     return Reply({"entities": list(entities), "paging": paging, "status": "success"})
 
 
-async def fetch(client: Client, queue_ids: tuple[str, ...] = ()) -> tuple[list[str], Rejects]:
-    rejects = Rejects()
+async def fetch(client: Client, queue_ids: tuple[str, ...] = ()) -> list[str]:
     report = Report("PT15M", queue_ids)
-    entities = await fetch_entities(client.api, report, SPAN, client.deadline(), rejects)
-    return [entity.id for entity in entities], rejects
+    run = await fetch_entities(client.api, report, SPAN, client.deadline())
+    return [entity.id for entity in run.entities]
 
 
 def buckets(*entities: Any, selection: Selection = ALL, bucket: str = "PT15M") -> tuple[BucketBatch, dict[str, int]]:
     rejects = Rejects()
     body = json.dumps({"entities": list(entities)}).encode()
-    decoded, _ = parse_page(body, rejects)
-    return to_buckets(decoded, SPAN, bucket, selection, rejects), dict(rejects._counts)
+    run = Run()
+    run.take(body)
+    return to_buckets(run, SPAN, bucket, selection, rejects), dict(rejects._counts)
 
 
 # The request
 
 
 async def test_the_request_is_exactly_the_contract_s(client: Client) -> None:
-    client.service.script(SUMMARY, page(entity("q-1"), token="t-2", total=2001), page(entity("q-2")))
+    client.service.script(SUMMARY, page(entity("q-1"), token="t-2", total=2, size=1), page(entity("q-2")))
     await fetch(client, ("q-1", "q-2"))
     first, second = client.service.calls(SUMMARY)
     assert first.method == "POST"
@@ -98,10 +98,10 @@ def test_this_contract_spells_a_day_with_the_t(bucket: str) -> None:
 async def test_pages_are_read_one_after_the_other_until_the_token_is_null(client: Client) -> None:
     def answer(seen: Seen) -> Reply:
         number = int(seen.json["paging"].get("nextPageToken", "1"))
-        return page(entity(f"q-{number}"), token=str(number + 1) if number < 4 else None, total=8000)
+        return page(entity(f"q-{number}"), token=str(number + 1) if number < 4 else None, total=4, size=1)
 
     client.service.script(SUMMARY, answer)
-    ids, _ = await fetch(client)
+    ids = await fetch(client)
     assert ids == ["q-1", "q-2", "q-3", "q-4"]
     assert [seen.json["paging"].get("nextPageToken") for seen in client.service.calls(SUMMARY)] == [None, "2", "3", "4"]
 
@@ -136,7 +136,7 @@ async def test_more_pages_than_the_total_allows_are_a_fault(
 @pytest.mark.parametrize("paging", [None, {}, {"nextPageToken": None}, {"nextPageToken": None, "totalCount": None}])
 async def test_a_page_without_a_token_is_the_last(client: Client, paging: Any) -> None:
     client.service.script(SUMMARY, Reply({"entities": [entity()], "paging": paging}))
-    assert (await fetch(client))[0] == ["q-1"]
+    assert await fetch(client) == ["q-1"]
 
 
 async def test_a_chain_without_a_total_ends_with_the_deadline_and_the_minute_s_calls(make_client: Any) -> None:
@@ -153,7 +153,7 @@ async def test_a_token_that_expires_in_mid_run_costs_one_page_more(client: Clien
     numbers = iter(range(1, 9))
     client.service.script(TOKEN, lambda seen: Reply({"access_token": f"token-{next(numbers)}", "expires_in": 1800}))
     client.service.script(SUMMARY, page(entity("q-1"), token="t-2"), expired, page(entity("q-2")))
-    assert (await fetch(client))[0] == ["q-1", "q-2"]
+    assert await fetch(client) == ["q-1", "q-2"]
     calls = client.service.calls(SUMMARY)
     assert [seen.headers["Authorization"] for seen in calls] == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
     assert [seen.json["paging"].get("nextPageToken") for seen in calls] == [None, "t-2", "t-2"]
@@ -190,7 +190,7 @@ def test_entities_lie_at_their_place_and_the_silent_buckets_are_zero() -> None:
 def test_one_bucket_is_a_window_in_which_nothing_is_known_that_the_contract_does_not_tell() -> None:
     rejects = Rejects()
     entities = [Entity("a", 10, 2, 3, "2026-03-02T09:00:00.000Z/PT15M", "A")]
-    table = to_window(to_buckets(entities, ONE, "PT15M", ALL, rejects))
+    table = to_window(to_buckets(Run(entities), ONE, "PT15M", ALL, rejects))
     assert table.window == ONE
     assert table.names == {"a": "A"}
     told = {name: column.tolist() for name, column in table.columns.items() if not np.isnan(column).any()}
@@ -203,7 +203,7 @@ def test_a_day_may_come_back_in_either_spelling(spelled: str) -> None:
     day = Window.of_epoch(START - START % 86400, START - START % 86400 + 86400)
     rejects = Rejects()
     entities = [Entity("a", 1, 0, 0, f"2026-03-02T00:00:00.000Z/{spelled}")]
-    assert to_buckets(entities, day, "PT1D", ALL, rejects).counts["offered"].tolist() == [[1]]
+    assert to_buckets(Run(entities), day, "PT1D", ALL, rejects).counts["offered"].tolist() == [[1]]
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,13 @@ def test_a_day_may_come_back_in_either_spelling(spelled: str) -> None:
     ],
 )
 def test_another_bucket_is_left_out_and_makes_no_series_of_zeros(when: str) -> None:
-    batch, rejected = buckets(entity("stray", timeInterval=when))
-    assert batch.keys == ()
-    assert batch.names == {}
+    batch, rejected = buckets(entity("stray", timeInterval=when), entity("good"))
+    assert batch.keys == (SeriesKey("good", ""),)
+    assert batch.names.keys() == {"good"}
     assert rejected == {"outside_window": 1}
+    assert batch.lost.others  # an answer about an earlier span would lack the newest buckets
+    with pytest.raises(PayloadError, match="other times"):
+        buckets(entity("stray", timeInterval=when))
 
 
 @pytest.mark.parametrize("when", ["2026-03-02T09:00:00Z/PT15M", "2026-03-02T10:00:00.000+01:00/PT15M"])
@@ -258,10 +261,40 @@ def test_an_entity_that_cannot_be_costs_itself_alone(bad: Any, reason: str) -> N
         assert rejected == {reason: 1}
 
 
-def test_of_the_same_bucket_twice_the_first_counts() -> None:
-    batch, rejected = buckets(entity("a", 1, 1, 1), entity("a", 2, 2, 2))
-    assert batch.counts["offered"][0].tolist() == [1]
-    assert rejected == {"duplicate": 1}
+def test_the_same_entity_twice_counts_once_and_of_two_that_contradict_each_other_none() -> None:
+    batch, rejected = buckets(entity("a", 1, 1, 1), entity("a", 1, 1, 1), entity("b", 2, 2, 2), entity("b", 3, 2, 2))
+    assert batch.counts["offered"][0].tolist() == [1, 0]
+    assert batch.lost == Lost(frozenset({(0, SeriesKey("b", ""))}))
+    assert rejected == {"duplicate": 2}
+    table = to_window(batch)
+    assert (table.keys, table.lost) == ((SeriesKey("a", ""),), batch.lost)
+
+
+@pytest.mark.parametrize(
+    ("broken", "lost"),
+    [
+        (entity("a", -1), Lost(frozenset({(0, SeriesKey("a", ""))}))),
+        (entity("a", "1"), Lost(frozenset({(0, SeriesKey("a", ""))}))),
+        (entity("a", "1", timeInterval="soon"), Lost(frozenset((place, SeriesKey("a", "")) for place in range(4)))),
+        (entity(""), Lost(others=True)),
+        (5, Lost(others=True)),
+    ],
+)
+def test_what_cannot_be_read_is_lost_and_no_zero(broken: Any, lost: Lost) -> None:
+    batch, _ = buckets(broken, entity("good"))
+    assert batch.lost == lost
+
+
+async def test_a_chain_of_pages_that_ends_too_early_is_a_fault(client: Client) -> None:
+    client.service.script(SUMMARY, page(entity("q-1"), total=2))
+    with pytest.raises(PagingError, match="ends after 1 entities of 2"):
+        await fetch(client)
+
+
+async def test_the_answer_to_another_question_is_none(client: Client) -> None:
+    client.service.script(SUMMARY, Reply({"results": []}))
+    with pytest.raises(PayloadError, match="another question"):
+        await fetch(client)
 
 
 def test_queues_that_are_not_selected_are_left_out_by_id_and_name() -> None:
@@ -286,7 +319,7 @@ def test_thousands_of_selected_ids_do_not_slow_the_reading_down() -> None:
     spent = {}
     for selection in (few, many):
         began = time.process_time()
-        to_buckets(entities, SPAN, "PT15M", selection, Rejects())
+        to_buckets(Run(entities), SPAN, "PT15M", selection, Rejects())
         spent[selection] = time.process_time() - began
     assert spent[many] < 3 * spent[few] + 0.01
 
@@ -294,15 +327,18 @@ def test_thousands_of_selected_ids_do_not_slow_the_reading_down() -> None:
 @unhurried
 @given(st.lists(summary_pages([f"2026-03-02T09:{m:02d}:00.000Z/PT15M" for m in (0, 15, 45)]), min_size=1, max_size=2))
 def test_no_answer_gets_a_wrong_number_into_the_buckets(bodies: list[bytes]) -> None:
-    rejects, entities = Rejects(), list[Entity]()
-    for body in bodies:
-        try:
-            entities += parse_page(body, rejects)[0]
-        except PayloadError:
-            return
-    batch = to_buckets(entities, SPAN, "PT15M", ALL, rejects)
+    rejects, run = Rejects(), Run()
+    try:
+        for body in bodies:
+            run.take(body)
+        batch = to_buckets(run, SPAN, "PT15M", ALL, rejects)
+    except PayloadError:
+        return
     assert len(set(batch.keys)) == len(batch.keys)
     assert {key.queue_id for key in batch.keys} == set(batch.names)
+    assert not {key for _, key in batch.lost.cells} & {
+        key for column, key in enumerate(batch.keys) if batch.counts["offered"][:, column].all()
+    }
     for counts in batch.counts.values():
         assert counts.shape == (4, len(batch.keys))
         assert ((counts >= 0) & (counts <= MAX_COUNT)).all()

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -138,7 +139,7 @@ async def running(
         tls = guard.ssl_context() if guard else None
         url = await stack.enter_async_context(_listening(app, settings.host, settings.port, tls))
         if leadership:
-            leadership.url = address(settings, url)
+            leadership.locate = partial(address, settings, url)
         work = asyncio.create_task(leadership.run() if leadership else _work(poller, backfill))
         stack.push_async_callback(_cancelled, work)
         stack.callback(analyst.stop)

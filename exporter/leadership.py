@@ -81,8 +81,9 @@ class Leadership:
         self._notes: set[asyncio.Task[None]] = set()
         self.link = Link()
         on_role(False)
-        #: Where other replicas reach this one; told from the first beat after it is set.
-        self.url = ""
+        #: Where other replicas reach this one, "" while that cannot be told; asked in a worker thread until it can.
+        self.locate: Callable[[], str] = str
+        self._url = ""
 
     @property
     def leads(self) -> bool:
@@ -268,7 +269,10 @@ class Leadership:
     async def _tell_address(self) -> None:
         """Leave our address, and learn those of the others."""
         now = self._clock.now().timestamp()
-        everybody = await self._shared.join(self.url, now)
+        everybody = await self._shared.join(self._url, now)
+        if not self._url and (url := await asyncio.to_thread(self.locate)):  # Redis answers: its name is known by now
+            self._url = url
+            everybody = await self._shared.join(url, now)
         self._peers = {}
         for owner, (url, told) in everybody.items():
             if now - told > PEER_LEASES * self._lease + 60:

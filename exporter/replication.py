@@ -74,7 +74,7 @@ def leadership_of(
 
 
 def address(settings: Settings, url: str) -> str:
-    """Where other replicas reach the server at `url`."""
+    """Where other replicas reach the server at `url`; "" while that cannot be told. May wait for a name server."""
     redis = settings.redis_url
     return url if redis is None else reachable_url(url, settings.host, redis.get_secret_value())
 

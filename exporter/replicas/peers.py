@@ -18,6 +18,9 @@ import aiohttp
 PATH = "/-/replica"
 MOST_ANSWER_BYTES = 10_000
 
+#: Hosts that stand for all addresses, and of which family (asyncio's IPv6 sockets serve no IPv4).
+_ALL_ADDRESSES = {"0.0.0.0": socket.AF_INET, "": socket.AF_INET, "::": socket.AF_INET6}  # noqa: S104
+
 
 class Verdict(Enum):
     SEEN = "another replica reaches Redis"
@@ -49,25 +52,26 @@ async def _sees_redis(url: str, timeout_seconds: float) -> bool | None:
 
 
 def reachable_url(url: str, host: str, redis_url: str) -> str:
-    """`url` as others can reach it: where `host` stands for all addresses, the one that faces Redis."""
-    if host not in ("0.0.0.0", "::", ""):  # noqa: S104
+    """`url` as others can reach it: where `host` stands for all addresses, the one that faces Redis.
+
+    Empty while Redis' name is not known: an address that leads every replica back to itself would be worse than none.
+    """
+    family = _ALL_ADDRESSES.get(host)
+    redis = urlsplit(redis_url)
+    if family is None or redis.scheme == "unix":
         return url
-    parts = urlsplit(url)
-    address = _facing(redis_url)
+    parts, address = urlsplit(url), _facing(redis.hostname or "127.0.0.1", redis.port or 6379, family)
     shown = f"[{address}]" if ":" in address else address
-    return f"{parts.scheme}://{shown}:{parts.port}"
+    return f"{parts.scheme}://{shown}:{parts.port}" if address else ""
 
 
-def _facing(redis_url: str) -> str:
-    """This machine's address on the way to Redis; sends nothing."""
-    parts = urlsplit(redis_url)
+def _facing(host: str, port: int, family: socket.AddressFamily) -> str:
+    """This machine's address on the way there, of the family that is listened on; sends nothing but a name's query."""
     try:
-        (family, kind, _, _, target), *_ = socket.getaddrinfo(
-            parts.hostname or "127.0.0.1", parts.port or 6379, type=socket.SOCK_DGRAM
-        )
+        (_, kind, _, _, target), *_ = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
         with socket.socket(family, kind) as probe:
             probe.connect(target)
             address: str = probe.getsockname()[0]
             return address
     except OSError:
-        return "127.0.0.1"
+        return ""

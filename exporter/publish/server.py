@@ -34,8 +34,9 @@ from exporter.publish.responses import (
     JSON_TYPE,
     SLOW_CLIENT,
     SLOW_CLIENT_SECONDS,
+    Piece,
     error,
-    in_one_piece,
+    in_pieces,
     plain,
     secure,
     send,
@@ -154,14 +155,14 @@ class _Routes:
             headers["X-Snapshot-Id"] = str(view.shown.snapshot.id)
         return await send(request, await self._metrics_parts(view, openmetrics=openmetrics, gzip=gzip), headers)
 
-    async def _metrics_parts(self, view: View | None, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+    async def _metrics_parts(self, view: View | None, *, openmetrics: bool, gzip: bool) -> list[Piece]:
         """The body: the snapshot's part, then the exporter's own. Kept, as several scrapers may ask in one second."""
         own = self._self_metrics.exposition(openmetrics=openmetrics)
         if view is None:
             return [EMPTY.member, EMPTY.gzip_tail(own)] if gzip else [own]
         kept_own, parts = view.answers.get((openmetrics, gzip), (None, []))
         if kept_own is not own:
-            parts = in_one_piece(await view.metrics(own, openmetrics=openmetrics, gzip=gzip))
+            parts = in_pieces(await view.metrics(own, openmetrics=openmetrics, gzip=gzip))
             view.answers[openmetrics, gzip] = (own, parts)
         return parts
 

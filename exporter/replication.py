@@ -28,13 +28,13 @@ SHORTEST_TIMEOUT_SECONDS, LONGEST_TIMEOUT_SECONDS = 0.5, 5.0
 
 def open_shared(settings: Settings) -> Shared | None:
     """What the replicas share; None where the settings name no Redis. Connects to nothing yet."""
-    if settings.redis_url is None:
+    if settings.redis is None:
         return None
     selection = selection_of(settings).digest
     scope = f"{settings.contract}|{settings.bucket}|{client_key(settings)}|{selection}"
     beat = lease_seconds(settings.poll_interval_seconds) / BEATS_PER_LEASE
     return Shared(
-        settings.redis_url.get_secret_value(),
+        settings.redis,
         hashlib.sha256(scope.encode()).hexdigest()[:16],
         uuid4().hex[:12],
         timeout_seconds=min(max(beat, SHORTEST_TIMEOUT_SECONDS), LONGEST_TIMEOUT_SECONDS),
@@ -75,8 +75,7 @@ def leadership_of(
 
 def address(settings: Settings, url: str) -> str:
     """Where other replicas reach the server at `url`; "" while that cannot be told. May wait for a name server."""
-    redis = settings.redis_url
-    return url if redis is None else reachable_url(url, settings.host, redis.get_secret_value())
+    return url if settings.redis is None else reachable_url(url, settings.host, settings.redis)
 
 
 async def redis_answers(shared: Shared) -> str:

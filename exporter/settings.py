@@ -70,6 +70,7 @@ def _log_format() -> str:
 
 _Credential = Annotated[SecretStr | None, BeforeValidator(values.credential)]
 _SecretFile = Annotated[Path | None, BeforeValidator(values.secret_file)]
+_RedisFile = Annotated[Path | None, BeforeValidator(values.redis_url_file)]
 _Url = Annotated[str, BeforeValidator(values.base_url)]
 _Pattern = Annotated[re.Pattern[str] | None, BeforeValidator(values.pattern)]
 _Path = Annotated[str, AfterValidator(lambda text: text if text == MEMORY else str(values.path(text)))]
@@ -205,6 +206,9 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr | None, BeforeValidator(values.redis_url)] = _variable(
         "EXPORTER_REDIS_URL", write="a URL such as redis://redis:6379/0 or rediss://user:password@redis:6380/0"
     )
+    redis_url_file: _RedisFile = _variable(
+        "EXPORTER_REDIS_URL_FILE", write="the path of a file that holds that URL alone"
+    )
     web_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
         "EXPORTER_WEB_CONFIG", write="the path of a file in the exporter-toolkit web-config format"
     )
@@ -223,6 +227,7 @@ class Settings(BaseSettings):
     )
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _redis: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -246,6 +251,11 @@ class Settings(BaseSettings):
     def warnings(self) -> tuple[str, ...]:
         """What works but is probably not meant, one line each, for the log."""
         return self._warnings
+
+    @property
+    def redis(self) -> str | None:
+        """The URL of Redis, with its password, as it was written at the start; None where replicas are not joined."""
+        return self._redis
 
     @property
     def bucket_seconds(self) -> int:
@@ -324,8 +334,15 @@ def load_settings(
     faults = bad | rules.cross_faults(settings, bad.keys(), require_credentials)
     if faults:
         raise SettingsError([line for name in VARIABLES for line in faults.get(name, ())])
+    settings._redis = _redis_of(settings)
     settings._warnings = (*rules.unknown_variables([*environ, *written], VARIABLES), *rules.doubts(settings))
     return settings
+
+
+def _redis_of(settings: Settings) -> str | None:
+    if settings.redis_url_file is not None:
+        return values.read_secret(settings.redis_url_file)
+    return None if settings.redis_url is None else settings.redis_url.get_secret_value()
 
 
 def _reading(environ: Mapping[str, str] | None, defaults: Mapping[str, str]) -> type[Settings]:

@@ -117,6 +117,9 @@ def _credential_faults(settings: Settings, required: bool) -> Iterator[tuple[tup
         elif required and secret is None and path is None:
             what = type(settings).model_fields[variable.removeprefix("GENESYS_").lower()].description
             yield pair, f"is not set; write {what}, or its file's path in {variable}_FILE"
+    if settings.redis_url is not None and settings.redis_url_file is not None:
+        pair = ("EXPORTER_REDIS_URL", "EXPORTER_REDIS_URL_FILE")
+        yield pair, "is set, and EXPORTER_REDIS_URL_FILE too; write one of the two"
 
 
 def _range_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -32,7 +32,7 @@ class SecretsFolder(PydanticBaseSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings], folder: str | Path | None) -> None:
         super().__init__(settings_cls)
-        self._folder = None if folder is None else Path(folder).expanduser()
+        self._folder = folder
         self._variables = {str(field.validation_alias) for field in settings_cls.model_fields.values()}
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
@@ -40,17 +40,22 @@ class SecretsFolder(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        if self._folder is None or not self._folder.is_dir():
-            return {}
         found: dict[str, Any] = {}
-        for path in sorted(self._folder.iterdir()):
+        for path in self._paths():
             name = path.name.upper()
             if name in CREDENTIALS:
                 if not {name, f"{name}_FILE"} & self.current_state.keys():
                     found[f"{name}_FILE"] = str(path)
-            elif name in self._variables:
+            elif name in self._variables and f"{name}_FILE" not in self.current_state:
                 found[name] = _read_text(name, path)
         return found
+
+    def _paths(self) -> list[Path]:
+        """What stands in the folder; nothing where it cannot be looked into, which its own setting tells."""
+        try:
+            return [] if self._folder is None else sorted(Path(self._folder).expanduser().iterdir())
+        except (OSError, ValueError, RuntimeError):
+            return []
 
 
 def _read_text(variable: str, path: Path) -> str:

@@ -282,6 +282,16 @@ def redis_url(text: str) -> str:
     return text
 
 
+def redis_url_file(text: str) -> Path:
+    """The path of a file that holds such a URL now."""
+    file_path = secret_file(text)
+    try:
+        redis_url(read_secret(file_path))
+    except ValueError:
+        raise ValueError("holds no URL of a Redis server") from None  # the cause would hold what the file holds
+    return file_path
+
+
 def nearest(text: str, known: Iterable[str]) -> str:
     """`, did you mean …?` where a known word looks like the text; else nothing."""
     by_fold = {word.casefold(): word for word in known}

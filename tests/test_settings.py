@@ -255,6 +255,9 @@ def test_a_user_without_a_home_is_told_to_name_the_history_file(monkeypatch: pyt
 @example(variable="EXPORTER_WEB_CONFIG", text="a\0")
 @example(variable="GENESYS_CLIENT_SECRET_FILE", text="a\0")
 @example(variable="EXPORTER_SECRETS_DIR", text="a\0")
+@example(variable="EXPORTER_SECRETS_DIR", text="a" * 300)
+@example(variable="EXPORTER_SECRETS_DIR", text="~nobody-of-this-name/a")
+@example(variable="EXPORTER_REDIS_URL_FILE", text="a\0")
 @example(variable="EXPORTER_TIMEZONE", text="a" * 300)
 @example(variable="GENESYS_QUEUE_INCLUDE", text="a{99999999999}")
 def test_any_text_gives_settings_or_lines_that_name_the_variable(variable: str, text: str) -> None:
@@ -375,6 +378,43 @@ def test_a_credential_given_twice_is_refused(home: Path) -> None:
     (home / "id").write_text("x")
     (line,) = faults(GENESYS_CLIENT_ID_FILE=str(home / "id"))
     assert line == "GENESYS_CLIENT_ID: is set, and GENESYS_CLIENT_ID_FILE too; write one of the two"
+
+
+REDIS = f"redis://exporter:{SECRET}@redis:6379/0"
+
+
+def test_the_url_of_redis_may_stand_in_a_file(home: Path) -> None:
+    path = home / "redis-url"
+    path.write_text(f"{REDIS}\n")
+    made = load_settings(CLIENT | {"EXPORTER_REDIS_URL_FILE": str(path)})
+    assert made.redis == REDIS
+    path.unlink()
+    assert made.redis == REDIS
+    assert SECRET not in f"{made!r} {made.describe()}"
+
+
+def test_the_url_of_redis_is_none_unless_it_is_written(home: Path) -> None:
+    assert load_settings(CLIENT).redis is None
+    assert load_settings(CLIENT | {"EXPORTER_REDIS_URL": REDIS}).redis == REDIS
+    (home / "EXPORTER_REDIS_URL").write_text(f"{REDIS}\n")
+    assert load_settings(CLIENT | {"EXPORTER_SECRETS_DIR": str(home)}).redis == REDIS
+
+
+def test_a_file_with_the_url_of_redis_wins_over_the_secrets_folder_and_not_over_a_variable(home: Path) -> None:
+    (home / "exporter_redis_url").write_text("redis://of-the-folder")
+    (home / "elsewhere").write_text(REDIS)
+    by_file = {"EXPORTER_SECRETS_DIR": str(home), "EXPORTER_REDIS_URL_FILE": str(home / "elsewhere")}
+    assert load_settings(CLIENT | by_file).redis == REDIS
+    (line,) = faults(**by_file, EXPORTER_REDIS_URL=REDIS)
+    assert line == "EXPORTER_REDIS_URL: is set, and EXPORTER_REDIS_URL_FILE too; write one of the two"
+
+
+def test_a_file_without_a_url_of_redis_is_refused_and_not_shown(home: Path) -> None:
+    (home / "password").write_text(SECRET)
+    (line,) = faults(EXPORTER_REDIS_URL_FILE=str(home / "password"))
+    assert "holds no URL of a Redis server" in line
+    (other,) = faults(EXPORTER_REDIS_URL_FILE=REDIS)  # the URL itself, in the wrong place
+    assert SECRET not in line + other
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", None])

@@ -100,7 +100,7 @@ class Lost:
     def __bool__(self) -> bool:
         return self.others or bool(self.cells)
 
-    def keys(self) -> frozenset[SeriesKey]:
+    def series(self) -> frozenset[SeriesKey]:
         """The series that lost something."""
         return frozenset(key for _, key in self.cells)
 

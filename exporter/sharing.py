@@ -21,7 +21,7 @@ from exporter.analysis.analyst import Analyst
 from exporter.analysis.history import MergeReport
 from exporter.clock import Clock
 from exporter.errors import HistoryError
-from exporter.models import BUCKET_COUNTS, BucketBatch, Directory, HistoryBucket, Snapshot
+from exporter.models import BUCKET_COUNTS, BucketBatch, Directory, HistoryBucket, Lost, Snapshot
 from exporter.poller import Readings
 from exporter.replicas import wire
 from exporter.replicas.frames import FrameError
@@ -275,4 +275,6 @@ def _batch(bucket: HistoryBucket) -> BucketBatch:
     counts = {name: np.asarray(bucket.counts[name])[None, :] for name in BUCKET_COUNTS if name in bucket.counts}
     names = {key.queue_id: name for key, name in zip(bucket.rows.keys, bucket.rows.names, strict=True) if name}
     starts = np.array([bucket.start_seconds], np.int64)
-    return BucketBatch(bucket.bucket_seconds, starts, bucket.rows.keys, counts, names)
+    unknown = () if bucket.lost is None else np.flatnonzero(bucket.lost).tolist()
+    lost = Lost(frozenset((0, bucket.rows.keys[row]) for row in unknown))
+    return BucketBatch(bucket.bucket_seconds, starts, bucket.rows.keys, counts, names, lost)

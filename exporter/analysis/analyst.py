@@ -153,7 +153,7 @@ class Analyst:
         facts = self._facts_of(self._rows(now, window, observations))
         columns = self._columns(facts, window, observations)
         counts = {name: columns[name] for name in BASELINE_COUNTS} if window else {}
-        org = {name: facts.media.sums(column) for name, column in counts.items()}
+        org = _org_sums(facts.media, counts, window) if window else {}
         fitted = self._fit(window.window) if window else None
         scores = fitted.scores(window.window, facts.rows.keys, counts) if window and fitted else None
         agent_keys, agents = self._agents.of(observations, self._names)
@@ -191,6 +191,7 @@ class Analyst:
         if window is not None:
             candidates.update(speaking(window.keys, (window.columns[name] for name in _EVENTS)))
             candidates.update(set(window.keys).intersection(active))  # idle, and named all the same: it is there
+            candidates.update(self._names.listed(window.lost.series()))
         if observations is not None:
             candidates.update(speaking(observations.keys, observations.columns.values()))
         return self._order.update(candidates, self._names)
@@ -243,3 +244,9 @@ class Analyst:
     def _next_id(self, now: datetime) -> int:
         self._last_id = max(self._last_id + 1, int(now.timestamp() * 1000))
         return self._last_id
+
+
+def _org_sums(media: MediaTypes, counts: Mapping[str, FloatColumn], window: QueueTable) -> dict[str, FloatColumn]:
+    """Counts of the org by media type; no value where a part of it was lost."""
+    complete = media.complete(window.lost)
+    return {name: np.where(complete, media.sums(column), np.nan) for name, column in counts.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.models import IntColumn
+from exporter.models import Flags, IntColumn
 
 #: The counts that scores need: contacts and events of abandonment, then of the service level.
 BASELINE_COUNTS = ("offered", "abandoned", "sla_breached", "sla_contacts")
@@ -23,12 +23,13 @@ class Baseline:
     """Closed buckets in time order: `starts` (epoch seconds, shape (B,)), only those that were fetched.
 
     `counts` holds an unsigned integer array of shape (B, S) for every name of BASELINE_COUNTS; a zero count in a
-    fetched bucket is a true zero.
+    fetched bucket is a true zero, unless `lost` (bool, (B, S); None = none) says that nobody knows it.
     """
 
     bucket_seconds: int
     starts: IntColumn
     counts: Mapping[str, NDArray[np.unsignedinteger]]
+    lost: Flags | None = None
 
     @property
     def series(self) -> int:

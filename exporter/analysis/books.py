@@ -10,27 +10,32 @@ locks around it, and calls only what says so without the readers' lock.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.analysis.archive import Archive
 from exporter.analysis.codec import DamagedError, unpack
 from exporter.analysis.memory import Memory
-from exporter.analysis.merging import Change, Counted, Incoming, digest
+from exporter.analysis.mending import LOST, mended
+from exporter.analysis.merging import Change, Counted, Incoming, digest, packed
 from exporter.analysis.register import Register
 from exporter.analysis.series import COUNTERS, SeriesTable
 from exporter.analysis.sqlite_file import DamagedFileError
 from exporter.analysis.store import BucketRow
 from exporter.errors import HistoryError
-from exporter.models import IntColumn
+from exporter.models import BUCKET_COUNTS, Flags, IntColumn
 
 #: The mark that the first back-fill is complete; its value is the selection for which it is.
 BACKFILLED = "backfilled"
 
 #: A restart within so many buckets leaves no gap in the counters that a back-fill would fill step by step.
 GAP_BUCKETS = 3
+
+NOBODY = np.zeros(0, np.int64)
 
 log = logging.getLogger(__name__)
 
@@ -56,23 +61,24 @@ class Books:
     def changes(self, incoming: Incoming, positions: IntColumn) -> list[Change]:
         """Those buckets of a batch that are not as they are known. Changes nothing; no lock needed."""
         starts = enumerate(incoming.batch.starts.tolist())
-        found = (self._change(incoming, bucket, start, positions) for bucket, start in starts)
+        foreign = self.series.of_other_queues(incoming.batch.about)
+        found = (self._change(incoming, bucket, start, positions, foreign) for bucket, start in starts)
         return [change for change in found if change is not None]
 
-    def apply(self, incoming: Incoming, positions: IntColumn, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
         """Takes the changes over, all but the file."""
         ring = self.memory.ring
         admitted = ring.admit(np.array(sorted(change.start for change in changes), np.int64))
         ring.reserve(admitted)
         in_memory = frozenset(admitted.tolist())
         for change in changes:
-            counts = incoming.counts(change.bucket)
             if change.counted is not None:
                 self.series.count(*change.counted, sign=-1)
-            self.series.count(positions, counts)
-            self.series.touch(positions, counts, change.start)
+            self.series.count(change.positions, change.counts)
+            self.series.touch(change.positions, change.counts, change.start)
+            self.series.keep_alive(change.lost, change.start)
             if change.start in in_memory:
-                self.memory.write(change.start, positions, counts)
+                self.memory.write(change.start, change.positions, change.counts, change.lost)
             self.archive.put(change.start, change.packed, keeps_scores=self.register.fetched(change.start))
             self.register.put(change.start, change.digest)
         self.series.settle()
@@ -152,13 +158,47 @@ class Books:
             self.register.learn(row.start, digest(row.counts))
             yield row
 
-    def _change(self, incoming: Incoming, bucket: int, start: int, positions: IntColumn) -> Change | None:
-        packed = incoming.packed(bucket, positions, len(self.series))
-        found = digest(packed)
-        if self.register.digest(start) == found:
+    def _change(
+        self, incoming: Incoming, bucket: int, start: int, positions: IntColumn, foreign: Flags
+    ) -> Change | None:
+        counts = incoming.counts(bucket)
+        dense = incoming.dense(bucket, positions, len(self.series))
+        if not incoming.is_whole:
+            dense = self._mended(dense, incoming, bucket, start, positions, foreign)
+            positions, counts = _with_contacts(dense)
+        found = packed(dense)
+        if self.register.digest(start) == digest(found):
             return None
-        counted = self._counted(start, (positions, incoming.counts(bucket)))
-        return Change(bucket, start, packed, found, counted)
+        counted = self._counted(start, (positions, counts))
+        lost = np.flatnonzero(dense[LOST]) if LOST in dense else positions[:0]
+        return Change(start, found, digest(found), counted, positions, counts, lost)
+
+    def _mended(
+        self,
+        dense: Mapping[str, IntColumn],
+        incoming: Incoming,
+        bucket: int,
+        start: int,
+        positions: IntColumn,
+        foreign: Flags,
+    ) -> dict[str, IntColumn]:
+        """The bucket with what history knows in the place of what the batch does not tell."""
+        lost = incoming.is_lost(bucket, positions, len(self.series))
+        if incoming.batch.lost.others:
+            silent = ~np.any([column > 0 for column in dense.values()], axis=0)
+            lost |= silent & self.series.in_use() & ~foreign
+        return mended(dense, lost, foreign, self._known(start) if lost.any() or foreign.any() else None)
+
+    def _known(self, start: int) -> dict[str, NDArray[Any]] | None:
+        """The bucket as history has it, None where it has not or cannot read it."""
+        if not self.register.fetched(start):
+            return None
+        try:
+            found = self.archive.counts(start)
+            return None if found is None else unpack(found)
+        except (HistoryError, DamagedError) as trouble:
+            log.warning("bucket %d cannot be read, what is lost of it now stays unknown: %s", start, trouble)
+            return None
 
     def _counted(self, start: int, otherwise: Counted | None) -> Counted | None:
         """What the counters hold of a bucket, None where they never saw it, `otherwise` where that cannot be read."""
@@ -166,10 +206,10 @@ class Books:
         if in_memory is not None or not self.register.held(start):
             return in_memory
         try:
-            packed = self.archive.counts(start)
-            if packed is None or packed.length > len(self.series):
+            found = self.archive.counts(start)
+            if found is None or found.length > len(self.series):
                 raise DamagedError("it is listed but not there")
-            return slice(packed.length), unpack(packed, COUNTERS)
+            return slice(found.length), unpack(found, COUNTERS)
         except (HistoryError, DamagedError) as trouble:
             log.warning("bucket %d was counted before and cannot be read, its counters stay: %s", start, trouble)
             return otherwise
@@ -193,3 +233,10 @@ class Books:
         except DamagedFileError as again:
             log.error("%s; it is tried again with the next bucket", again)
             return False
+
+
+def _with_contacts(dense: Mapping[str, IntColumn]) -> tuple[IntColumn, dict[str, IntColumn]]:
+    """Positions with a contact, and their counts."""
+    counts = {name: column for name, column in dense.items() if name in BUCKET_COUNTS}
+    positions = np.flatnonzero(np.any([column > 0 for column in counts.values()], axis=0)) if counts else NOBODY
+    return positions, {name: column[positions] for name, column in counts.items()}

@@ -88,7 +88,8 @@ def summed(baseline: Baseline, media: MediaTypes) -> Baseline:
     belongs = np.zeros((baseline.series, len(media.names)))
     belongs[np.arange(baseline.series), media.codes] = 1.0
     counts = {name: _summed(column, belongs) for name, column in baseline.counts.items()}
-    return Baseline(baseline.bucket_seconds, baseline.starts.copy(), counts)
+    lost = None if baseline.lost is None else (baseline.lost @ belongs) > 0
+    return Baseline(baseline.bucket_seconds, baseline.starts.copy(), counts, lost)
 
 
 def _summed(column: NDArray[np.unsignedinteger[Any]], belongs: FloatColumn) -> NDArray[np.unsignedinteger[Any]]:

@@ -166,7 +166,8 @@ class History:
             return self._books.register.missing(since_seconds, until_seconds)
 
     def merge(self, batch: BucketBatch) -> MergeReport:
-        """Takes closed buckets, each of them complete: what the batch does not tell is a true zero.
+        """Takes closed buckets, each of them complete: what the batch does not tell is a true zero, unless it was lost
+        or not asked for. Of that, what is known already stays, and the rest stays unknown.
 
         ValueError for a batch that contradicts itself or this history (a defect of the caller).
         """
@@ -174,12 +175,12 @@ class History:
         incoming, books = Incoming.of(batch), self._books
         with self._guard.exclusive():
             with self._lock:
-                positions = books.series.admit(batch.keys, incoming.touched)
+                positions = books.series.admit(incoming.batch.keys, incoming.touched)
                 books.series.name(batch.names)
             changes = books.changes(incoming, positions)
             new = tuple(each.start for each in changes if not books.register.fetched(each.start))
             with self._lock:
-                books.apply(incoming, positions, changes)
+                books.apply(changes)
             stored = books.flush() if books.archive.pending() else True
         changed = tuple(each.start for each in changes if each.start not in new)
         return MergeReport(new, changed, len(positions), stored)
@@ -244,7 +245,8 @@ class History:
             if found is None:
                 return None
             positions, counts = found
-            return Closed(positions, {name: column.astype(np.float64) for name, column in counts.items()})
+            unknown = np.isin(positions, self._books.memory.lost(start))
+            return Closed(positions, {name: np.where(unknown, np.nan, column) for name, column in counts.items()})
 
     def is_scored(self, start: int) -> bool:
         """Whether the scores of a bucket are kept already."""
@@ -262,7 +264,9 @@ class History:
     ) -> None:
         """Keeps z and anomaly by bucket start and metric; `positions` of the pinned baseline that they belong to."""
         for start, columns in scores.items():
-            packed = pack_scores(columns, positions, len(self._books.series))
+            with self._lock:
+                unknown = np.isin(positions, self._books.memory.lost(start))
+            packed = pack_scores(columns, positions, len(self._books.series), unknown)
             with self._lock:
                 if self._books.register.fetched(start):
                     self._books.archive.put_scores(start, packed)

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from exporter.analysis.baseline import BASELINE_COUNTS, Baseline
 from exporter.analysis.codec import DamagedError, unpack
+from exporter.analysis.mending import LOST
 from exporter.analysis.ring import Ring
 from exporter.analysis.series import SeriesTable
 from exporter.analysis.store import BucketRow
-from exporter.models import IntColumn, SeriesKey
+from exporter.models import Flags, IntColumn, SeriesKey
 
 #: Columns without a contact are dropped when they are more than this share: moving the ring is not free.
 IDLE_SHARE = 1 / 8
+NOBODY = np.zeros(0, np.int64)
 
 
 class Memory:
@@ -34,6 +36,7 @@ class Memory:
         self._columns = np.zeros(0, np.int64)  # by position; -1 = none
         self.owners = np.zeros(0, np.int64)  # position, by column; replaced, never changed
         self._keys: tuple[SeriesKey, ...] | None = ()
+        self._lost: dict[int, IntColumn] = {}  # positions whose counts nobody knows, by start of the bucket
 
     def keys(self) -> tuple[SeriesKey, ...]:
         """The series of each column; the same object until a column comes or goes."""
@@ -44,12 +47,20 @@ class Memory:
     def baseline(self, first_start: int, end_start: int) -> Baseline:
         """The buckets that start in [first_start, end_start), as views."""
         rows = self.ring.between(first_start, end_start)
-        return Baseline(self._bucket_seconds, self.ring.starts[rows], self.ring.counts(rows))
+        starts = self.ring.starts[rows]
+        return Baseline(self._bucket_seconds, starts, self.ring.counts(rows), self._lost_in(starts))
 
-    def write(self, start: int, positions: IntColumn, counts: Mapping[str, IntColumn]) -> None:
+    def lost(self, start: int) -> IntColumn:
+        """Positions of the series whose counts in a bucket nobody knows."""
+        return self._lost.get(start, NOBODY)
+
+    def write(
+        self, start: int, positions: IntColumn, counts: Mapping[str, IntColumn], lost: IntColumn = NOBODY
+    ) -> None:
         """Writes a bucket for which a row was reserved."""
-        self._give_columns(positions)
+        self._give_columns(np.union1d(positions, lost) if len(lost) else positions)
         self.ring.write(start, counts, self._columns[positions])
+        self._note_lost(start, lost)
 
     def load(self, starts: IntColumn, rows: Iterable[BucketRow]) -> None:
         """Fills the ring anew with `starts` (ascending) from stored rows, of which it takes those it needs."""
@@ -57,6 +68,7 @@ class Memory:
         self._own(np.flatnonzero(self._series.last_contact >= oldest))
         self.ring.clear(len(self.owners))
         self.ring.reserve(starts)
+        self._lost.clear()
         wanted = set(starts.tolist())
         for row in rows:
             if row.start in wanted:
@@ -88,6 +100,22 @@ class Memory:
         self._own(self.owners[alive])
         return True
 
+    def _note_lost(self, start: int, lost: IntColumn) -> None:
+        self._lost.pop(start, None)
+        if len(lost):
+            oldest = self.ring.starts[0]
+            self._lost = {each: of for each, of in self._lost.items() if each >= oldest} | {start: lost}
+
+    def _lost_in(self, starts: IntColumn) -> Flags | None:
+        """By bucket and column, whose counts nobody knows; None where all are known, as they mostly are."""
+        if not self._lost or self._lost.keys().isdisjoint(starts.tolist()):
+            return None
+        flags = np.zeros((len(starts), self.ring.width), bool)
+        for row, start in enumerate(starts.tolist()):
+            columns = self._columns[self.lost(start)]
+            flags[row, columns[columns >= 0]] = True
+        return flags
+
     def _give_columns(self, positions: IntColumn) -> None:
         if len(self._columns) < len(self._series):
             more = len(self._series) - len(self._columns)
@@ -103,8 +131,9 @@ class Memory:
         self._columns[owners] = np.arange(len(owners))
 
     def _load_row(self, row: BucketRow) -> None:
-        counts = unpack(row.counts, BASELINE_COUNTS)
+        counts = unpack(row.counts, (*BASELINE_COUNTS, LOST))
         length = row.counts.length
+        self._note_lost(row.start, np.flatnonzero(counts.pop(LOST, NOBODY)))
         if length > len(self._series):
             raise DamagedError(f"a bucket of {length} series, but {len(self._series)} are known")
         here = slice(0, int(np.searchsorted(self.owners, length)))  # owners ascend while loading

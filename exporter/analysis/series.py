@@ -8,7 +8,7 @@ correction downward makes it wait, never fall. Not thread-safe; `history` takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.analysis.codec import DamagedError, Packed, pack, trim, unpack
 from exporter.analysis.store import SeriesRow
-from exporter.models import IntColumn, SeriesKey
+from exporter.models import Flags, IntColumn, SeriesKey
 
 #: The counts that are also published as counters.
 COUNTERS = ("offered", "abandoned", "sla_breached")
@@ -28,7 +28,7 @@ NEVER = -1
 
 class SeriesTable:
     """Keys by position and back. `last_contact` is the start of the newest bucket with a contact, or later than it
-    where a correction took that contact away."""
+    where a correction took that contact away; a bucket whose counts were lost may have held one."""
 
     def __init__(self) -> None:
         self._positions: dict[SeriesKey, int] = {}
@@ -69,6 +69,15 @@ class SeriesTable:
         self._extend()
         return positions[some]
 
+    def in_use(self) -> Flags:
+        """By position, whether it is a series'."""
+        return np.array([key is not None for key in self._keys], bool)
+
+    def of_other_queues(self, about: Container[str] | None) -> Flags:
+        """By position, the series whose queues are not among these; none where all queues are meant."""
+        flags = [about is not None and key is not None and key.queue_id not in about for key in self._keys]
+        return np.array(flags, bool)
+
     def name(self, names: Mapping[str, str]) -> bool:
         """Takes over queue names by queue id; tells whether any changed."""
         self._told = names or self._told
@@ -88,7 +97,11 @@ class SeriesTable:
     def touch(self, positions: IntColumn, counts: Mapping[str, NDArray[Any]], start: int) -> None:
         """Notes the contacts of the bucket that starts at `start`."""
         contact = positions[np.any([column > 0 for column in counts.values()], axis=0)] if counts else positions[:0]
-        self.last_contact[contact] = np.maximum(self.last_contact[contact], start)
+        self.keep_alive(contact, start)
+
+    def keep_alive(self, positions: IntColumn, start: int) -> None:
+        """These series had a contact in the bucket that starts at `start`, or may have had."""
+        self.last_contact[positions] = np.maximum(self.last_contact[positions], start)
 
     def settle(self) -> None:
         """Lets the counters follow the sums, upward only."""

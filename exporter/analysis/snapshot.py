@@ -2,8 +2,8 @@
 
 Comes in: the tables of the current window and of the observations, counters, and `Rows`. Goes out: columns by row
 under the names of the family table, scores by row, sums over the org, and the choice of rows where there are too many.
-A row that the window's answer does not name was idle: its counts are a true 0 and its ratios have no value; a count
-that the contract does not know has no value anywhere. Keeps nothing between calls.
+A row that the window's answer does not name was idle: its counts are a true 0 and its ratios have no value; what was
+lost, and a count that the contract does not know, has no value. Keeps nothing between calls.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from exporter.analysis.rows import places, spread
 from exporter.models import (
     BUCKET_COUNTS,
     Directory,
+    Flags,
     FloatColumn,
     IntColumn,
+    Lost,
     ObservationTable,
     QueueTable,
     Rows,
@@ -48,9 +50,12 @@ def window_columns(
 ) -> dict[str, FloatColumn]:
     """Counts, ratios and averages by row; `targets` are the directory's service levels, where the window has none."""
     at, rows, untold = places(window.keys, index), len(index), UNTOLD.get(contract, frozenset())
-    idle = {name: np.nan if name in untold else 0.0 for name in BUCKET_COUNTS}
+    idle = {} if window.lost.others else {name: 0.0 for name in BUCKET_COUNTS if name not in untold}
     derived = rates.derive(window.columns)
     columns = {name: spread(column, at, rows, idle.get(name, np.nan)) for name, column in derived.items()}
+    lost = [index[key] for key in window.lost.series() if key in index]
+    for name in idle:
+        columns[name][lost] = np.nan
     own = columns["service_level_target_ratio"]
     columns["service_level_target_ratio"] = np.where(np.isnan(own), targets, own)
     return columns
@@ -115,3 +120,8 @@ class MediaTypes:
     def sums(self, column: FloatColumn) -> FloatColumn:
         """Sums of a column by media type; NaN counts as nothing."""
         return np.bincount(self.codes, np.nan_to_num(column), len(self.names)).astype(np.float64)
+
+    def complete(self, lost: Lost) -> Flags:
+        """By media type, whether nothing was lost of it, so that its sum is one."""
+        broken = {key.media_type for key in lost.series()}
+        return np.array([not lost.others and name not in broken for name in self.names], bool)

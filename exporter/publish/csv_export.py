@@ -182,6 +182,9 @@ def _history_lines(buckets: Iterable[HistoryBucket], rows: RowFilter) -> Iterato
         if rows.anomalous:
             flagged = np.flatnonzero(sheet.flagged[matching])
             index, prefixes = matching[flagged], taken(matching_prefixes, flagged)
+        if closed.lost is not None and closed.lost.any():  # nobody knows these: no line, as for a bucket not fetched
+            known_places = np.flatnonzero(~closed.lost[index])
+            index, prefixes = index[known_places], taken(prefixes, known_places)
         window = Window.of_epoch(closed.start_seconds, closed.start_seconds + closed.bucket_seconds)
         yield from _lines(prefixes, interval(window, bucket_text(closed.bucket_seconds)), sheet, index)
 

@@ -23,6 +23,9 @@ BUCKETS = 48
 #: Key in the document → count of a closed bucket.
 COUNTS = {"offered": "offered", "abandoned": "abandoned", "slaBreached": "sla_breached", "slaContacts": "sla_contacts"}
 
+#: In place of a count that nobody knows.
+UNKNOWN = -1
+
 Counts = NDArray[np.int32]
 Places = dict[SeriesKey, int]
 
@@ -43,14 +46,15 @@ class Past:
     buckets: dict[int, tuple[Places, dict[str, Counts]]]  # by start, in seconds
 
     def of(self, keys: Sequence[SeriesKey]) -> list[dict[str, list[int | None]]]:
-        """Of each key the counts by bucket; None for a bucket that was never fetched."""
+        """Of each key the counts by bucket; None for a bucket that was never fetched or read."""
         rows: list[dict[str, list[int | None]]] = [{name: [None] * BUCKETS for name in COUNTS} for _ in keys]
         for start, (places, counts) in self.buckets.items():
             bucket = (start - self.first) // self.step
             for row, key in zip(rows, keys, strict=True):
                 place = places.get(key, -1)
                 for name, column in counts.items():
-                    row[name][bucket] = int(column[place]) if place >= 0 else 0
+                    count = int(column[place]) if place >= 0 else 0
+                    row[name][bucket] = count if count != UNKNOWN else None
         return rows
 
 
@@ -94,6 +98,8 @@ def _counted(buckets: Iterator[HistoryBucket]) -> Iterator[tuple[int, tuple[Plac
         if bucket.rows is not known:
             known, places = bucket.rows, {key: place for place, key in enumerate(bucket.rows.keys)}
         counts = {key: bucket.counts[name].astype(np.int32) for key, name in COUNTS.items() if name in bucket.counts}
+        if bucket.lost is not None:
+            counts = {key: np.where(bucket.lost, UNKNOWN, column) for key, column in counts.items()}
         yield bucket.start_seconds, (places, counts)
 
 

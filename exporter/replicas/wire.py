@@ -19,6 +19,7 @@ from exporter.models import (
     DatasetState,
     Directory,
     FloatColumn,
+    Lost,
     ObservationTable,
     Queue,
     QueueTable,
@@ -118,7 +119,7 @@ def readings_bytes(readings: Readings) -> bytes:
     head: dict[str, Any] = {"window": None, "observations": None}
     arrays: Arrays = {}
     if window is not None:
-        head["window"] = [_window_head(window.window), window.keys, dict(window.names)]
+        head["window"] = [_window_head(window.window), window.keys, dict(window.names), _lost_head(window.lost)]
         arrays |= {f"window {name}": column for name, column in window.columns.items()}
     if observations is not None:
         head["observations"] = [observations.at.isoformat(), observations.keys, observations.agent_keys]
@@ -132,9 +133,9 @@ def readings_of(data: bytes) -> Readings:
     head, arrays = unpack("readings", data)
     window = observations = None
     if head["window"] is not None:
-        span, keys, names = head["window"]
+        span, keys, names, lost = head["window"]
         columns = _of_length(len(keys), _under("window", arrays))
-        window = QueueTable(_some_window(span), _keys(keys), columns, names)
+        window = QueueTable(_some_window(span), _keys(keys), columns, names, _lost(lost))
     if head["observations"] is not None:
         at, keys, agent_keys = head["observations"]
         columns = _of_length(len(keys), _under("observation", arrays))
@@ -162,7 +163,15 @@ def bucket_bytes(batch: BucketBatch, row: int) -> bytes:
     keys = [batch.keys[place] for place in heard.tolist()]
     ids = {key.queue_id for key in keys}
     names = {queue: name for queue, name in batch.names.items() if queue in ids}
-    head = {"start": int(batch.starts[row]), "bucket_seconds": batch.bucket_seconds, "keys": keys, "names": names}
+    cells = frozenset((0, key) for place, key in batch.lost.cells if place == row)
+    head = {
+        "start": int(batch.starts[row]),
+        "bucket_seconds": batch.bucket_seconds,
+        "keys": keys,
+        "names": names,
+        "lost": _lost_head(Lost(cells, batch.lost.others)),
+        "about": None if batch.about is None else sorted(batch.about),
+    }
     return pack("bucket", head, {name: _narrow(column[heard]) for name, column in counts.items()})
 
 
@@ -173,7 +182,13 @@ def bucket_of(data: bytes) -> BucketBatch:
     counts = {name: column.astype(np.int64)[None, :] for name, column in arrays.items()}
     _of_length(len(head["keys"]), arrays)
     return BucketBatch(
-        int(head["bucket_seconds"]), np.array([head["start"]], np.int64), _keys(head["keys"]), counts, head["names"]
+        int(head["bucket_seconds"]),
+        np.array([head["start"]], np.int64),
+        _keys(head["keys"]),
+        counts,
+        head["names"],
+        _lost(head["lost"]),
+        None if head["about"] is None else frozenset(head["about"]),
     )
 
 
@@ -184,6 +199,16 @@ def _narrow(column: Any) -> Any:
 
 def _keys(pairs: Iterable[Any]) -> tuple[SeriesKey, ...]:
     return tuple(SeriesKey(queue, media) for queue, media in pairs)
+
+
+def _lost_head(lost: Lost) -> list[Any]:
+    """Of one interval: which series lost something."""
+    return [sorted(lost.series()), lost.others]
+
+
+def _lost(head: list[Any]) -> Lost:
+    keys, others = head
+    return Lost(frozenset((0, key) for key in _keys(keys)), bool(others))
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

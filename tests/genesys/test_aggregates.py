@@ -363,7 +363,7 @@ def test_an_interval_that_was_not_asked_for_is_left_out(when: str) -> None:
     good = row(cell(metric("nOffered", count=2)), queue="good")
     table, rejected = window_of(body(row(cell(metric("nOffered", count=1), when=when)), good))
     assert values(table) == {"offered": 2}
-    assert table.lost.keys() == {KEY}
+    assert table.lost.series() == {KEY}
     assert rejected == {"outside_window": 1}
 
 

@@ -143,7 +143,8 @@ def buckets_between(baseline: Baseline, start_seconds: int, end_seconds: int) ->
     last = int(np.searchsorted(baseline.starts, end_seconds - baseline.bucket_seconds, side="right"))
     rows = slice(first, max(first, last))
     counts = {name: column[rows] for name, column in baseline.counts.items()}
-    return Baseline(baseline.bucket_seconds, baseline.starts[rows], counts)
+    lost = None if baseline.lost is None else baseline.lost[rows]
+    return Baseline(baseline.bucket_seconds, baseline.starts[rows], counts, lost)
 
 
 def gather(table: FloatColumn, series: NDArray[np.integer]) -> FloatColumn:

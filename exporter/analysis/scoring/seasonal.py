@@ -115,7 +115,8 @@ def _fit_tables(calendar: Calendar, baseline: Baseline) -> dict[str, Table]:
         for metric, parts in rates.items():
             contacts, events = METRIC_COUNTS[metric]
             parts.append(fit_rates(calendar, grids[contacts], grids[events]))
-        volumes.append(fit_volume(calendar, grids["offered"]))
+        lost = None if baseline.lost is None else calendar.grid(baseline.lost[:, columns].astype(np.uint8))
+        volumes.append(fit_volume(calendar, grids["offered"], lost))
     return {metric: RateTable(RateTables.joined(parts)) for metric, parts in rates.items()} | {
         OFFERED: VolumeTable(VolumeTables.joined(volumes))
     }

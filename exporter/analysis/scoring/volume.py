@@ -86,14 +86,16 @@ class Sums:
         return day * _factor(seen, expected * day, WEEKDAY_TIME_PRIOR)
 
 
-def fit_volume(calendar: Calendar, contacts: Grid) -> VolumeTables:
-    """The tables of a few series; the grid as `Calendar.grid` lays it."""
+def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> VolumeTables:
+    """The tables of a few series; the grid as `Calendar.grid` lays it, and buckets of it whose contacts are unknown."""
     exposure, weight = calendar.exposure[:, :, None], calendar.weight[:, :, None]
+    exposure = exposure if lost is None else exposure - lost
     kernel = calendar.kernel
     others = kernel - np.diag(np.diag(kernel)) if calendar.slots > 1 else kernel
     weekdays = np.stack([calendar.same_weekday(calendar.first_day + day) for day in range(calendar.days)])
     alpha = np.full(contacts.shape[2], PRIOR_SPREAD, np.float32)
-    overall = np.maximum((weight * contacts).sum((0, 1)) / (weight * exposure).sum((0, 1)), LEAST)
+    exposed = np.maximum((weight * exposure).sum((0, 1)), np.finfo(np.float32).tiny)
+    overall = np.maximum((weight * contacts).sum((0, 1)) / exposed, LEAST)
     counted = contacts
     for _ in range(ROUNDS):
         usual = _time_of_day(kernel, weight, counted, exposure, overall, alpha)
@@ -169,7 +171,7 @@ def _spread_of(contacts: Grid, expected: Grid, weight: Grid) -> Grid:
     kept = np.ones(excess.shape, bool)
     if len(excess) >= DAYS_TO_LEAVE_ONE:
         kept[np.argmax(excess - PRIOR_SPREAD * scale, axis=0), np.arange(excess.shape[1])] = False
-    prior = PRIOR_BUCKETS * scale.sum(0) / max(1, np.count_nonzero(weight)) + 1e-6
+    prior = PRIOR_BUCKETS * scale.sum(0) / np.maximum(1, np.count_nonzero(weight, axis=(0, 1))) + 1e-6
     estimate = ((excess * kept).sum(0) + PRIOR_SPREAD * prior) / ((scale * kept).sum(0) + prior)
     clipped: Grid = np.clip(estimate, *SPREAD_RANGE).astype(np.float32)
     return clipped

@@ -36,6 +36,7 @@ SERVER_PACKAGES = {
     "curl": "curl",
     "systemd-analyze": "systemd",
     "redis-server": "redis-server",
+    "redis-cli": "redis-tools",
 }
 
 

@@ -101,7 +101,13 @@ async def running(
                 await serve(snapshot)
                 leadership.sharing.offer(snapshot)
 
-        poller = _poller(settings, client, analyst, publish, metrics, budget, clock)
+        def report(poll: PollReport) -> None:
+            metrics.on_report(poll)
+            budget.on_report(poll)
+            if leadership is not None:
+                leadership.on_report(poll)
+
+        poller = _poller(settings, client, analyst, publish, report, metrics, budget, clock)
         backfill = Backfill(
             client.source,
             analyst,
@@ -113,7 +119,7 @@ async def running(
             on_missing=metrics.on_missing_buckets,
         )
         if shared := open_shared(settings):
-            leadership = client.gate.permit = leadership_of(
+            leadership = leadership_of(
                 settings,
                 shared,
                 analyst,
@@ -124,8 +130,9 @@ async def running(
                 on_role=metrics.on_role,
                 on_link=metrics.on_redis,
             )
+            client.gate.permit = leadership.permit
         alive = leadership.alive if leadership else poller.alive
-        reloader = _reloader(settings, read, client, analyst, poller, backfill, budget, metrics, guard)
+        reloader = _reloader(settings, read, client, analyst, poller, backfill, budget, metrics, guard, leadership)
         app = _guarded_app(
             guard,
             publisher=publisher,
@@ -205,14 +212,11 @@ def _poller(
     client: Client,
     analyst: Analyst,
     publish: Callable[[Snapshot], Awaitable[None]],
+    report: Callable[[PollReport], None],
     metrics: SelfMetrics,
     budget: BudgetWatch,
     clock: Clock,
 ) -> Poller:
-    def report(poll: PollReport) -> None:
-        metrics.on_report(poll)
-        budget.on_report(poll)
-
     return Poller(
         client.source,
         analyst,
@@ -235,6 +239,7 @@ def _reloader(
     budget: BudgetWatch,
     metrics: SelfMetrics,
     guard: Access | None,
+    leadership: Leadership | None,
 ) -> Reloader:
     """What a reload must pass, and which parts follow the new settings."""
 
@@ -244,6 +249,8 @@ def _reloader(
         poller.follow(rhythm_of(new))
         backfill.follow(rhythm_of(new))
         budget.follow(new)
+        if leadership is not None:
+            leadership.follow(new.poll_interval_seconds)
         metrics.activity.follow(new.poll_interval_seconds, new.requests_per_minute)
 
     async def afterwards() -> None:

@@ -8,7 +8,7 @@ EXPORTER_REDIS_URL.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 from exporter.account import client_key, selection_of
@@ -17,7 +17,7 @@ from exporter.clock import Clock
 from exporter.leadership import BEATS_PER_LEASE, Leadership, lease_seconds
 from exporter.models import Snapshot
 from exporter.poller import Poller
-from exporter.replicas.peers import Verdict, ask, reachable_url
+from exporter.replicas.peers import Others, reachable_url
 from exporter.replicas.shared import LinkDown, Shared
 from exporter.settings import Settings
 from exporter.sharing import Sharing
@@ -56,9 +56,6 @@ def leadership_of(
 ) -> Leadership:
     """`publish` serves a snapshot here, whoever built it; `work` polls and back-fills until cancelled."""
 
-    async def others(urls: Mapping[str, str], seconds: float) -> Verdict:
-        return await ask(urls.values(), seconds)
-
     sharing = Sharing(shared, analyst, publish, lambda: poller.readings, clock=clock)
     return Leadership(
         shared,
@@ -66,8 +63,8 @@ def leadership_of(
         poller,
         work,
         clock=clock,
-        lease=lease_seconds(settings.poll_interval_seconds),
-        ask=others,
+        poll_interval_seconds=settings.poll_interval_seconds,
+        others=Others(),
         on_role=on_role,
         on_link=on_link,
     )

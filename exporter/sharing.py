@@ -65,7 +65,7 @@ class Sharing:
         self._snapshot: Snapshot | None = None
         self._directory: Directory | None = None
         self._directory_version = ""
-        self._seen_id = 0
+        self._seen_id = self._shared_id = 0
         self._versions: dict[int, str] = {}
         self._received: Received | None = None
         self._tidying: asyncio.Task[None] | None = None
@@ -179,12 +179,18 @@ class Sharing:
             if directory is not self._directory:
                 self._directory, self._directory_version = directory, str(snapshot.id)
             data["directory"] = await asyncio.to_thread(wire.directory_bytes, directory)
+        self._shared_id = snapshot.id
         head = {
             "id": snapshot.id,
             "directory": self._directory_version,
             "backfilled": self._analyst.history.backfilled,
         }
         await self._shared.share(self.fence, head, data)
+
+    async def newest_is_ours(self) -> bool:
+        """Whether nobody has shared anything since this replica did."""
+        head = await self._shared.head()
+        return head is None or head.get("id") == self._shared_id
 
     # The follower's side.
 
@@ -198,6 +204,11 @@ class Sharing:
                 log.warning("what another replica shared cannot be read: %s", error)
             self._seen_id = head.get("id", 0)
         return self._received
+
+    def leap(self, seconds: float) -> None:
+        """The next snapshot of ours has an id above all that the last leader can have given within so long."""
+        if self._received is not None:
+            self._analyst.after(self._received.snapshot.id + int(seconds * 1000))
 
     async def _take(self, head: Mapping[str, object]) -> None:
         data = await self._shared.data("snapshot")
@@ -220,8 +231,10 @@ class Sharing:
         for first in range(0, len(changed), BUCKETS_AT_A_TIME):
             some = changed[first : first + BUCKETS_AT_A_TIME]
             for data in await self._shared.buckets(some):
-                batch = await asyncio.to_thread(wire.bucket_of, data)
-                await asyncio.to_thread(history.merge, batch)
+                try:
+                    await asyncio.to_thread(lambda data: history.merge(wire.bucket_of(data)), data)
+                except FrameError as error:  # one bucket is no reason to be without the rest
+                    log.warning("a closed bucket that another replica shared cannot be read: %s", error)
         self._versions = versions
 
     def _keep_up(self, snapshot: Snapshot, backfilled: bool) -> None:
@@ -233,7 +246,7 @@ class Sharing:
         history.raise_counters(snapshot.rows.keys, totals)
         if backfilled and not history.backfilled:
             history.mark_backfilled()
-        self._analyst.after(snapshot)
+        self._analyst.after(snapshot.id)
 
     def _tidy(self) -> None:
         """Scores for past buckets, and the end of old ones, beside everything else."""

@@ -137,9 +137,9 @@ class Analyst:
         with self._turn:  # a poll that was called off may still be in its thread
             return self._snapshot(now, directory, window, observations, datasets)
 
-    def after(self, snapshot: Snapshot) -> None:
-        """Later snapshots have higher ids than this one, which another exporter has built."""
-        self._last_id = max(self._last_id, snapshot.id)
+    def after(self, snapshot_id: int) -> None:
+        """Later snapshots have higher ids than this one of another exporter."""
+        self._last_id = max(self._last_id, snapshot_id)
 
     def _snapshot(
         self,

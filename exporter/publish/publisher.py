@@ -89,7 +89,12 @@ class Publisher:
         return self._view.shown.snapshot if self._view else None
 
     async def publish(self, snapshot: Snapshot) -> None:
-        """Render off the event loop, then swap; what somebody wanted in plain of the last one is made ready too."""
+        """Render off the event loop, then swap; what somebody wanted in plain of the last one is made ready too.
+
+        A snapshot that is older than the one that is served, from another replica say, is left out.
+        """
+        if self.snapshot is not None and snapshot.id < self.snapshot.id:
+            return
         view = await self._render(snapshot)
         if self._view is not None:
             await view.make_ready(self._view.plain_wanted)

@@ -64,7 +64,7 @@ def make_app(
     history: HistoryReader | None = None,
     alive: Callable[[], bool] = lambda: True,
     reload: Callable[[], Awaitable[bool]] | None = None,
-    replica: Callable[[], Mapping[str, object]] | None = None,
+    replica: Callable[[Mapping[str, str]], Mapping[str, object]] | None = None,
     middlewares: Iterable[Middleware] = (),
     slow_client_seconds: float = SLOW_CLIENT_SECONDS,
 ) -> web.Application:
@@ -91,11 +91,11 @@ def make_app(
     return app
 
 
-def _telling(facts: Callable[[], Mapping[str, object]]) -> Handler:
-    """For other replicas: who leads, and whether Redis answers here."""
+def _telling(facts: Callable[[Mapping[str, str]], Mapping[str, object]]) -> Handler:
+    """For other replicas: who leads, and whether Redis answers here; `facts` may see who asks by the headers."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        return await send(request, [dumps(facts())], {"Content-Type": JSON_TYPE})
+        return await send(request, [dumps(facts(request.headers))], {"Content-Type": JSON_TYPE})
 
     return answer
 

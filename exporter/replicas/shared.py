@@ -3,12 +3,14 @@
 Comes in: bytes and numbers. Goes out: the same, or LinkDown where the server does not answer in time. The lease is a
 key that expires; its value holds a fence, a number that grows with every new leader, also over a server that forgot
 everything. Whatever a leader writes, and each call that it makes, is let through only while the lease holds its fence:
-a leader that was asleep cannot overwrite its successor. Time is the server's.
+a leader that was asleep cannot overwrite its successor. Time is the server's. What stands there and is not of our kind,
+whoever wrote it, is written over or left out.
 
     {prefix}lease · fence    who leads                    {prefix}calls     calls of the last minute
-    {prefix}head             what there is, small         {prefix}buckets   closed buckets by start
-    {prefix}snapshot · readings · directory               {prefix}versions  when each was written, by start
-    {prefix}replicas         addresses by owner
+    {prefix}released         fence that was given back    {prefix}buckets   closed buckets by start
+    {prefix}head             what there is, small         {prefix}versions  when each was written, by start
+    {prefix}snapshot · readings · directory               {prefix}replicas  when, how and where each was, by owner
+    {prefix}epoch            random, new where all was forgotten; nobody knows it who cannot read here
 """
 
 from __future__ import annotations
@@ -16,33 +18,70 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from exporter.replicas.peers import Peer
 
 #: How long data outlives the last leader; what is stale by then says so itself.
 DATA_SECONDS = 86_400
 #: Calls of a minute, and a second more since the service's clock and Redis' may not run alike.
 PERIOD_MILLISECONDS = 61_000
+#: A replica that has not told of itself for so long is forgotten.
+PEER_SECONDS = 600
 
-_ACQUIRE = """
-if redis.call('exists', KEYS[1]) == 1 then return '' end
-local fence = string.format('%.0f', math.max(tonumber(redis.call('get', KEYS[2]) or '0'), tonumber(ARGV[2])) + 1)
-redis.call('set', KEYS[2], fence)
-redis.call('set', KEYS[1], fence .. ' ' .. ARGV[1], 'PX', ARGV[3])
-return fence
+#: Keys of another kind than ours give way.
+_FIT = """
+local function fit(key, kind)
+  local found = redis.call('type', key).ok
+  if found ~= kind and found ~= 'none' then redis.call('del', key) end
+end
 """
-_RENEW = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('pexpire', KEYS[1], ARGV[2])
-"""
-_RELEASE = """
-if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
-return 0
-"""
-#: -1: not the leader any more; 0: go; else milliseconds until a place comes free.
-_CALL = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return -1 end
+_NOW = """
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+#: ARGV: lease or nothing, its milliseconds, owner, what it tells, a fresh epoch, milliseconds to keep a replica,
+#: seconds.
+_BEAT = f"""{_FIT}{_NOW}
+fit(KEYS[1], 'string') fit(KEYS[2], 'hash') fit(KEYS[3], 'string')
+redis.call('hset', KEYS[2], ARGV[3], string.format('%.0f ', now) .. ARGV[4])
+redis.call('set', KEYS[3], ARGV[5], 'NX', 'EX', ARGV[7])
+redis.call('expire', KEYS[2], ARGV[7])
+redis.call('expire', KEYS[3], ARGV[7])
+local everybody = redis.call('hgetall', KEYS[2])
+for place = 1, #everybody, 2 do
+  local told = tonumber(string.match(everybody[place + 1], '^(%d+) ') or '0')
+  if now - told > tonumber(ARGV[6]) then redis.call('hdel', KEYS[2], everybody[place]) end
+end
+local held = 0
+if redis.call('get', KEYS[1]) == ARGV[1] then held = redis.call('pexpire', KEYS[1], ARGV[2]) end
+return {{held, redis.call('get', KEYS[3]), string.format('%.0f', now), redis.call('hgetall', KEYS[2])}}
+"""
+#: A lease without an end is nobody's. Answers with the fence and whether the last leader gave the lease back.
+_ACQUIRE = f"""{_FIT}
+for place = 1, 3 do fit(KEYS[place], 'string') end
+if redis.call('pttl', KEYS[1]) > 0 then return {{}} end
+local last = redis.call('get', KEYS[2])
+local number = last and string.match(last, '^%d+$') and #last < 16 and tonumber(last) or 0
+local fence = string.format('%.0f', math.max(number, tonumber(ARGV[2])) + 1)
+local clean = 0
+if not last or redis.call('get', KEYS[3]) == last then clean = 1 end
+redis.call('set', KEYS[2], fence)
+redis.call('set', KEYS[1], fence .. ' ' .. ARGV[1], 'PX', ARGV[3])
+return {{fence, clean}}
+"""
+_RELEASE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[2], ARGV[2], 'EX', ARGV[3])
+return redis.call('del', KEYS[1])
+"""
+#: -1: not the leader any more; 0: go; else milliseconds until a place comes free.
+_CALL = f"""{_FIT}{_NOW}
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return -1 end
+fit(KEYS[2], 'zset')
 redis.call('zremrangebyscore', KEYS[2], '-inf', string.format('%.0f', now - ARGV[4]))
 local surplus = redis.call('zcard', KEYS[2]) - ARGV[3]
 if surplus >= 0 then
@@ -53,9 +92,8 @@ redis.call('zadd', KEYS[2], string.format('%.0f', now), ARGV[2])
 redis.call('pexpire', KEYS[2], ARGV[4] * 2)
 return 0
 """
-_CALLED = """
-local time = redis.call('time')
-redis.call('zadd', KEYS[1], 'XX', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), ARGV[1])
+_CALLED = f"""{_NOW}
+redis.call('zadd', KEYS[1], 'XX', string.format('%.0f', now), ARGV[1])
 return 0
 """
 _SHARE = """
@@ -64,8 +102,9 @@ for place = 2, #KEYS do redis.call('set', KEYS[place], ARGV[place + 1], 'EX', AR
 return 1
 """
 #: ARGV: lease, seconds, version, number of buckets to write, then start and bytes of each, then starts to drop.
-_SHARE_BUCKETS = """
+_SHARE_BUCKETS = f"""{_FIT}
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+fit(KEYS[2], 'hash') fit(KEYS[3], 'hash')
 local last = 4 + 2 * ARGV[4]
 for place = 5, last, 2 do
   redis.call('hset', KEYS[2], ARGV[place], ARGV[place + 1])
@@ -79,10 +118,29 @@ redis.call('expire', KEYS[2], ARGV[2])
 redis.call('expire', KEYS[3], ARGV[2])
 return 1
 """
+#: Errors whose text is the server's own; that of others may hold addresses, and says no more than their kind.
+_SERVERS_OWN = frozenset({"ResponseError", "AuthenticationError", "BusyLoadingError"})
 
 
 class LinkDown(Exception):
     """Redis does not answer, or not as it should; the text holds no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What one look at Redis brings."""
+
+    held: bool  # the lease was still this replica's, and lasts longer now
+    epoch: str  # another one than before: the server has forgotten what stood there
+    peers: Mapping[str, Peer]  # the other replicas, by owner
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A lease that was free; `clean`: nobody held it before, or who did gave it back."""
+
+    fence: int
+    clean: bool
 
 
 class Shared:
@@ -98,6 +156,7 @@ class Shared:
         self._timeout = timeout_seconds
         self._data_seconds = str(max(data_seconds, DATA_SECONDS))
         self._errors = (RedisError, OSError, TimeoutError)
+        self._password = unquote(urlsplit(url).password or "")
         self._client: Any = Redis.from_url(
             url,
             socket_timeout=timeout_seconds,
@@ -116,17 +175,28 @@ class Shared:
     async def ping(self) -> None:
         await self._ask(self._client.ping())
 
-    async def acquire(self, floor: int, seconds: float) -> int | None:
-        """The fence of the new leader, above `floor`; None where another holds the lease."""
-        fence = await self._eval(_ACQUIRE, ("lease", "fence"), self.owner, floor, _milliseconds(seconds))
-        return int(fence) if fence else None
+    async def beat(self, fence: int | None, seconds: float, url: str, *, failing: bool) -> Beat:
+        """Tell of this replica, prolong its lease, and look who else is there."""
+        told = f"{int(failing)} {url}"
+        lease = self._lease(fence) if fence is not None else ""
+        keep = _milliseconds(max(PEER_SECONDS, 10 * seconds))
+        given = (lease, _milliseconds(seconds), self.owner, told, uuid4().hex, keep, DATA_SECONDS)
+        held, epoch, now, everybody = await self._eval(_BEAT, ("lease", "replicas", "epoch"), *given)
+        peers = {}
+        for owner, text in zip(everybody[::2], everybody[1::2], strict=True):
+            peer, name = _peer(text, int(now)), owner.decode(errors="replace")
+            if peer is not None and name != self.owner:
+                peers[name] = peer
+        return Beat(bool(held), epoch.decode(errors="replace"), peers)
 
-    async def renew(self, fence: int, seconds: float) -> bool:
-        """False where the lease is not this fence's any more."""
-        return bool(await self._eval(_RENEW, ("lease",), self._lease(fence), _milliseconds(seconds)))
+    async def acquire(self, floor: int, seconds: float) -> Taken | None:
+        """The lease, with a fence above `floor`; None where another holds it."""
+        given = (self.owner, floor, _milliseconds(seconds))
+        found = await self._eval(_ACQUIRE, ("lease", "fence", "released"), *given)
+        return Taken(int(found[0]), bool(found[1])) if found else None
 
     async def release(self, fence: int) -> None:
-        await self._eval(_RELEASE, ("lease",), self._lease(fence))
+        await self._eval(_RELEASE, ("lease", "released"), self._lease(fence), fence, DATA_SECONDS)
 
     async def call(self, fence: int, ticket: str, per_minute: int) -> float | None:
         """0.0: the call may leave and is counted; else seconds until it may. None for who leads no more."""
@@ -142,8 +212,8 @@ class Shared:
         found = await self._ask(self._client.get(self._prefix + "head"))
         try:
             head = json.loads(found) if found else None
-        except ValueError as error:
-            raise LinkDown(f"what stands in {self._prefix}head is not JSON") from error
+        except ValueError:
+            return None
         return head if isinstance(head, dict) else None
 
     async def share(self, fence: int, head: Mapping[str, Any], data: Mapping[str, bytes]) -> bool:
@@ -158,12 +228,12 @@ class Shared:
 
     async def versions(self) -> dict[int, str]:
         """When each bucket was written, by its start."""
-        found = await self._ask(self._client.hgetall(self._prefix + "versions"))
-        return {int(start): version.decode() for start, version in found.items()}
+        found = await self._ask(self._client.hgetall(self._prefix + "versions")) or {}
+        return {int(start): version.decode(errors="replace") for start, version in found.items() if start.isdigit()}
 
     async def buckets(self, starts: Sequence[int]) -> list[bytes]:
         """Those of the buckets that are there."""
-        found = await self._ask(self._client.hmget(self._prefix + "buckets", [str(each) for each in starts]))
+        found = await self._ask(self._client.hmget(self._prefix + "buckets", [str(each) for each in starts])) or []
         return [each for each in found if each is not None]
 
     async def share_buckets(
@@ -173,14 +243,6 @@ class Shared:
         pairs = [part for start, data in buckets.items() for part in (start, data)]
         given = (self._lease(fence), self._data_seconds, version, len(buckets), *pairs, *dropped)
         return bool(await self._eval(_SHARE_BUCKETS, ("lease", "buckets", "versions"), *given))
-
-    async def join(self, url: str, now: float) -> dict[str, tuple[str, float]]:
-        """Tell this replica's address; the addresses of all, and when each was told, by owner."""
-        key = self._prefix + "replicas"
-        await self._ask(self._client.hset(key, self.owner, json.dumps([url, now])))
-        await self._ask(self._client.expire(key, DATA_SECONDS))
-        found = await self._ask(self._client.hgetall(key))
-        return {owner.decode(): tuple(json.loads(text)) for owner, text in found.items()}
 
     async def leave(self, owner: str) -> None:
         await self._ask(self._client.hdel(self._prefix + "replicas", owner))
@@ -194,20 +256,30 @@ class Shared:
         return await self._ask(self._client.eval(script, len(keys), *given))
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
+        """The answer; None where what stands there is of another kind than ours."""
         try:
             return await asyncio.wait_for(call, self._timeout)
         except self._errors as error:
-            raise LinkDown(f"{type(error).__name__}: {_plain(error)}") from None
+            if str(error).startswith("WRONGTYPE"):
+                return None
+            raise LinkDown(f"{type(error).__name__}: {self._plain(error)}") from None
+
+    def _plain(self, error: Exception) -> str:
+        """The reason in words, without the password, which a server may repeat."""
+        if _SERVERS_OWN.isdisjoint(kind.__name__ for kind in type(error).__mro__):
+            return "no answer"
+        text = str(error)[:200]
+        return text.replace(self._password, "***") if self._password else text
+
+
+def _peer(told: bytes, now: int) -> Peer | None:
+    """What a replica told of itself; None where these are not the words of one."""
+    try:
+        at, failing, url = told.decode().split(" ")
+        return Peer(url, max(0.0, (now - int(at)) / 1000), failing == "1")
+    except ValueError:
+        return None
 
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _plain(error: Exception) -> str:
-    """The reason in words; a server's own error answers only, since others may hold the URL."""
-    return (
-        str(error)[:200]
-        if type(error).__name__ in ("ResponseError", "NoPermissionError", "AuthenticationError")
-        else "no answer"
-    )

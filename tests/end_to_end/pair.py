@@ -167,6 +167,7 @@ class Pair:
         second = await self.start(**variables)
         await second.served.filled()
         await self.same_snapshot(first, second)
+        await eventually(lambda: _know_each_other(first, second))
         return (first, second) if await first.leads() else (second, first)
 
     async def same_snapshot(self, *replicas: Replica) -> None:
@@ -190,6 +191,12 @@ class Pair:
         """Not more polls than one replica would make, plus one for each of `extra` changes of leader."""
         seconds = time.monotonic() - since
         assert len(self.polls(since)) <= seconds / INTERVAL_SECONDS + 1 + extra
+
+
+async def _know_each_other(*replicas: Replica) -> bool:
+    described = [await each.describes() for each in replicas]
+    leaders = [each["leader"] for each in described].count(True)
+    return leaders == 1 and all(each["others"] == len(replicas) - 1 for each in described)
 
 
 async def _one(ids: Awaitable[set[float]]) -> bool:
@@ -217,6 +224,7 @@ async def paired(program: str, folder: Path, http: aiohttp.ClientSession) -> Asy
             finally:
                 for replica in pair.replicas:
                     _kill(replica.process)
+                    print(replica.process.output())
                     await replica.wire.__aexit__(None, None, None)
 
 

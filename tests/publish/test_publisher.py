@@ -100,7 +100,7 @@ async def test_documents_are_built_once_and_filtered_ones_each_time(clock: FakeC
 
 async def test_plain_text_is_made_ready_while_somebody_wants_it_and_no_longer(clock: FakeClock) -> None:
     publisher = Publisher(clock)
-    await publisher.publish(snapshot())
+    await publisher.publish(snapshot(id=1))
     view = await publisher.view()
     assert view is not None
     (wanted, _) = await view.metrics(b"", openmetrics=False, gzip=False)
@@ -111,7 +111,15 @@ async def test_plain_text_is_made_ready_while_somebody_wants_it_and_no_longer(cl
         assert view is not None
         wanting.append(view.plain_wanted)
     assert wanting == [{False}, set(), set()]
-    assert wanted == view.exposition.text.plain().replace(b"snapshot_id 3", b"snapshot_id 1772356565250")
+    assert wanted == view.exposition.text.plain().replace(b"snapshot_id 3", b"snapshot_id 1")
+
+
+async def test_an_older_snapshot_of_another_replica_takes_no_newer_ones_place(clock: FakeClock) -> None:
+    publisher = Publisher(clock)
+    await publisher.publish(snapshot(id=2))
+    await publisher.publish(snapshot(id=1))
+    assert publisher.snapshot is not None
+    assert publisher.snapshot.id == 2
 
 
 async def test_one_who_goes_away_does_not_stop_a_build_that_others_wait_for(clock: FakeClock) -> None:

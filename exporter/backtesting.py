@@ -6,6 +6,7 @@ one queue into a chart. The statistics are `exporter.analysis.backtest`; this mo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from exporter.analysis.backtest import (
     Track,
     describe,
     read_past,
+    require_chart,
     run_backtest,
     write_chart,
 )
@@ -29,7 +31,7 @@ from exporter.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where to write more than the summary; `queue` is the one to draw, None = the busiest."""
+    """Where to write more than the summary, and of what: `queue` is the only one to score, None = all of them."""
 
     scores: Path | None = None
     plot: Path | None = None
@@ -40,9 +42,11 @@ class Outputs:
 def backtest(file: Path, options: BacktestOptions, outputs: Outputs) -> str:
     """The summary as text, after writing what `outputs` asks for.
 
-    Raises BacktestError for a file, a queue or an output that cannot be used.
+    Raises BacktestError for a file, a queue or an output that cannot be used; for an output before anything is read.
     """
+    _require_places(file, outputs)
     past = read_past(file, Progress("reading"))
+    past = past if outputs.queue is None else past.of_queue(outputs.queue)
     tracks = _tracks(past, options, outputs)
     try:
         with ExitStack() as stack:
@@ -54,18 +58,28 @@ def backtest(file: Path, options: BacktestOptions, outputs: Outputs) -> str:
         for track in tracks:
             write_chart(track, outputs.plot or Path())
     except OSError as error:
-        raise BacktestError(f"{error.filename}: {error.strerror or error}") from error
+        raise BacktestError(f"{error.filename or outputs.scores}: {error.strerror or error}") from error
     return describe(report, outputs.listed)
 
 
+def _require_places(file: Path, outputs: Outputs) -> None:
+    """Refuses outputs that cannot be written, or that would overwrite what is read: minutes before they are due."""
+    if outputs.plot is not None:
+        require_chart(outputs.plot)
+    for path in (outputs.scores, outputs.plot):
+        if path is None:
+            continue
+        if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            raise BacktestError(f"{path}: cannot be written: name a file in a folder that can")
+        if path.exists() and file.exists() and path.samefile(file):
+            raise BacktestError(f"{path}: is the file that is read: name another")
+
+
 def _tracks(past: Past, options: BacktestOptions, outputs: Outputs) -> Sequence[Track]:
-    """The queue to draw, by the first of the methods."""
+    """The busiest series, by the first of the methods."""
     if outputs.plot is None:
         return ()
     chosen = method(options.methods[0])
     threshold = options.scores.threshold or chosen.default_threshold
-    return (Track.of(past, outputs.queue or _busiest(past), chosen.name, threshold),)
-
-
-def _busiest(past: Past) -> str:
-    return past.names[int(past.history.counts["offered"].sum(axis=0).argmax())]
+    busiest = int(past.history.counts["offered"].sum(axis=0, dtype="int64").argmax())
+    return (Track.of(past, busiest, chosen.name, threshold),)

@@ -84,7 +84,7 @@ def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
         "file",
         type=Path,
         metavar="FILE.csv",
-        help="the columns of /export.csv, or queue,t,offered,abandoned,sla_breach",
+        help="the columns of /export.csv, or queue,t,offered,abandoned,sla_breach; may be gzip",
     )
     parser.add_argument("--method", choices=(*DEFAULT_THRESHOLDS, "all"), help="default: EXPORTER_SCORE_METHOD")
     parser.add_argument("--threshold", type=_above_zero, metavar="T", help="standard deviations; default: the method's")
@@ -93,10 +93,12 @@ def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--direction", metavar="SIDES", help="default: EXPORTER_ANOMALY_DIRECTION")
     parser.add_argument("--baseline-days", type=_at_least_one, metavar="N", help="default: EXPORTER_BASELINE_DAYS")
     parser.add_argument("--timezone", metavar="ZONE", help="IANA name of the local time; default: EXPORTER_TIMEZONE")
-    parser.add_argument("--list", type=_at_least_one, default=20, metavar="N", help="flagged buckets to list")
+    parser.add_argument("--list", type=_none_or_more, default=20, metavar="N", help="flagged buckets to list")
     parser.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score")
-    parser.add_argument("--plot", type=Path, metavar="OUT", help="draw a queue: .html, .svg, or .png with matplotlib")
-    parser.add_argument("--queue", metavar="NAME", help="the queue to draw, by name or id; default: the busiest")
+    parser.add_argument(
+        "--plot", type=Path, metavar="OUT", help="draw the busiest queue, or --queue: .html, .svg, .png"
+    )
+    parser.add_argument("--queue", metavar="NAME", help="score this queue alone, by name or id")
 
 
 def _add_org_options(parser: argparse.ArgumentParser, port_help: str) -> None:
@@ -108,6 +110,10 @@ def _add_org_options(parser: argparse.ArgumentParser, port_help: str) -> None:
 
 def _at_least_one(text: str) -> int:
     return _whole_number(text, 1, 100_000)
+
+
+def _none_or_more(text: str) -> int:
+    return _whole_number(text, 0, 100_000)
 
 
 def _port(text: str) -> int:
@@ -190,7 +196,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
-    from exporter.analysis.backtest import BacktestOptions
+    from exporter.analysis.backtest import BacktestError, BacktestOptions
     from exporter.analysis.scoring import ScoreOptions
     from exporter.backtesting import Outputs, backtest
 
@@ -208,9 +214,14 @@ def _backtest(arguments: argparse.Namespace) -> int:
         methods=tuple(DEFAULT_THRESHOLDS) if arguments.method == "all" else (settings.score_method,),
         scores=ScoreOptions(**settings.score_options | {"threshold": arguments.threshold or wished}),
         baseline_seconds=(arguments.baseline_days or settings.baseline_days) * 86_400,
+        kept=arguments.list,
     )
     outputs = Outputs(arguments.scores, arguments.plot, arguments.queue, arguments.list)
-    print(backtest(arguments.file, options, outputs), end="")
+    try:
+        print(backtest(arguments.file, options, outputs), end="")
+    except BacktestError as error:  # an argument, too: what it names cannot work
+        _complain(str(error))
+        return BAD_SETTINGS
     return OK
 
 

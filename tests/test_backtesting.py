@@ -99,12 +99,50 @@ def test_a_bad_file_gets_one_clear_line(
 ) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(content)
-    assert main(["backtest", str(path)]) == 1
+    assert main(["backtest", str(path)]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert words in told
     assert "Traceback" not in told
 
 
+def test_one_queue_alone_is_scored_listed_and_drawn(
+    past: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = past.with_name("two.csv")
+    more.write_text(past.read_text() + "Other,1767225600,900,2,2\n")
+    picture = tmp_path / "sales.png"
+    asked = ["backtest", str(more), "--baseline-days", "2", "--queue", "Sales", "--list", "0"]
+    assert main([*asked, "--plot", str(picture)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("1 queue, 384 buckets of 15 minutes")
+    assert "Other" not in told
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main([*asked[:-3], "Nobody"]) == 2
+    assert "no queue 'Nobody' in the file; it holds Other, Sales" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--plot", "chart.gif"], "chart.gif: a chart is written as .html or .svg or .png"),
+        (["--plot", "nowhere/chart.png"], "chart.png: cannot be written: name a file in a folder that can"),
+        (["--scores", "."], ".: cannot be written"),
+        (["--scores", "past.csv"], "past.csv: is the file that is read: name another"),
+        (["--timezone", "Mars/Olympus"], "EXPORTER_TIMEZONE"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_read(
+    past: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    monkeypatch.chdir(past.parent)
+    before = past.read_bytes()
+    assert main(["backtest", "past.csv", *options]) == 2
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "reading" not in told.err
+    assert past.read_bytes() == before
+
+
 def test_an_output_that_cannot_be_written_is_named(past: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["backtest", str(past), "--scores", str(past / "scores.csv")]) == 1
+    assert main(["backtest", str(past), "--scores", str(past / "scores.csv")]) == 2
     assert "scores.csv" in capsys.readouterr().err

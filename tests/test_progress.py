@@ -52,3 +52,27 @@ def test_work_that_grows_again_is_told_again(caplog: pytest.LogCaptureFixture) -
         for done, total in ((10, 10), (0, 4), (4, 4)):
             progress(done, total)
     assert len(caplog.messages) == 3
+
+
+def test_on_a_terminal_the_time_that_is_left_is_told_once_it_can_be_known() -> None:
+    terminal, now = Terminal(), [0.0]
+    progress = Progress("scoring", terminal, lambda: now[0])
+    for seconds, done in ((0.0, 0), (1.0, 10), (10.0, 100), (90.0, 900), (100.0, 1000)):
+        now[0] = seconds
+        progress(done, 1000)
+    lines = terminal.getvalue().split("\r")
+    assert [line.partition("] ")[2] for line in lines[2:]] == [
+        "10/1000",
+        "100/1000, 1:30 left",
+        "900/1000, 0:10 left",
+        "1000/1000          \n",  # nothing of the last line stays
+    ]
+
+
+def test_the_time_that_is_left_follows_the_work_that_is_going_on() -> None:
+    terminal, now = Terminal(), [0.0]
+    progress = Progress("scoring", terminal, lambda: now[0])
+    for seconds, done in ((0.0, 0), (100.0, 90), (100.0, 0), (104.0, 50)):
+        now[0] = seconds
+        progress(done, 100)
+    assert terminal.getvalue().rpartition("] ")[2].strip() == "50/100, 0:04 left"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
 import xml.etree.ElementTree as ElementTree
+import zlib
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,10 +22,15 @@ from exporter.analysis.backtest import (
     run_backtest,
     write_chart,
 )
+from exporter.analysis.backtest.chart import RED, drawing
+from exporter.analysis.backtest.font import dots
+from exporter.analysis.backtest.running import counted_buckets
+from exporter.analysis.backtest.shapes import Dot
 from exporter.analysis.scoring import ScoreOptions
-from exporter.models import ABANDONMENT, OFFERED
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH
 from tests.analysis.traffic import MONDAY, weeks
 
+RATIOS = (ABANDONMENT, SLA_BREACH)
 SHORT = "queue,t,offered,abandoned,sla_breach\n"
 EXPORT = (
     "queueId,queueName,mediaType,timeInterval,totalContacts,abandonmentRate,slaBreachRate,answeredContacts,"
@@ -84,8 +91,8 @@ def test_nights_are_zeros_and_lost_months_are_unknown(tmp_path):
         (SHORT, "holds no bucket"),
         ("queue,t,offered\nA,900,1\n", "line 1: no column abandoned, sla_breach"),
         ("queueId,timeInterval\n", "line 1: no column totalContacts, abandonedContacts, slaBreaches"),
-        (SHORT + "A,900,1,0,0\nA,soon,1,0,0\n", "line 3: the time is 'soon': write epoch seconds or ISO 8601"),
-        (SHORT + "A,900,x,0,0\n", "line 2: offered is 'x': write a whole number, 0 or more"),
+        (SHORT + "A,900,1,0,0\nA,soon,1,0,0\n", "line 3: t is 'soon': write epoch seconds or ISO 8601"),
+        (SHORT + "A,900,x,0,0\n", "line 2: offered is 'x': write a whole number of contacts, 0 or more"),
         (SHORT + "A,900,1,-1,0\n", "line 2: abandoned is '-1'"),
         (SHORT + "A,900,1,nan,0\n", "line 2: abandoned is 'nan'"),
         (SHORT + "A,900,1,inf,0\n", "line 2: abandoned is 'inf'"),
@@ -94,7 +101,7 @@ def test_nights_are_zeros_and_lost_months_are_unknown(tmp_path):
         (SHORT + ",900,1,0,0\n", "line 2: the queue is empty"),
         (SHORT + "A,900,1,0,0\nB,900,1,0,0\nA,900,2,0,0\n", "line 4: the same queue, media type and bucket"),
         (SHORT + "A,900,1,0,0\nA,1000,1,0,0\n", "buckets begin 100 s apart"),
-        (EXPORT + "q,n,v,2026-03-01T09:00:00Z/PT5M,1,,,0,0,0,,,,\n", "line 2: the interval .* has a length other than"),
+        (EXPORT + "q,n,v,2026-03-01T09:00:00Z/PT5M,1,,,0,0,0,,,,\n", "line 2: timeInterval is .*, a length other than"),
         (
             EXPORT + "q,n,v,2026-03-01T09:00:00Z/PT15M,1,,,0,0,0,,,,\nq,n,v,2026-03-01T10:00:00Z/PT1H,1,,,0,0,0,,,,\n",
             "line 3: a bucket of another length",
@@ -110,7 +117,7 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
     with pytest.raises(BacktestError, match="No such file"):
         read_past(tmp_path / "none.csv")
     (tmp_path / "bad.csv").write_bytes(b"queue,\xff\xfe")
-    with pytest.raises(BacktestError, match="not UTF-8"):
+    with pytest.raises(BacktestError, match="no UTF-8 text"):
         read_past(tmp_path / "bad.csv")
 
 
@@ -162,9 +169,96 @@ def test_the_sheet_holds_every_score_with_what_explains_it_and_no_formula(surge,
     assert (last["contacts"], last["events"], last["samples"]) == ("9", "0", "39.0")
 
 
+def test_after_a_time_that_was_not_recorded_a_baseline_must_grow_again_before_anything_counts(tmp_path):
+    day = 86_400
+    days = [*range(10), *range(40, 50)]
+    past = read_past(file_of(tmp_path, SHORT + "".join(f"A,{MONDAY + k * day},9,1,1\n" for k in days)))
+    counted = counted_buckets(past, 7 * day)
+    assert [days[row] for row in np.flatnonzero(counted)] == [7, 8, 9, 47, 48, 49]
+    assert counted_buckets(past, 20 * day).all()  # the file has no whole baseline: better some than none
+
+
+def test_a_baseline_reaches_back_from_the_end_of_the_bucket_as_in_operation(tmp_path):
+    rates = [0.5, *[0.1] * 6, 0.1]
+    text = SHORT + "".join(f"A,{MONDAY + k * 86_400},100,{round(100 * rate)},0\n" for k, rate in enumerate(rates))
+    past, sheet = read_past(file_of(tmp_path, text)), io.StringIO()
+    run_backtest(past, BacktestOptions(methods=("zscore",)), sinks=[ScoreSheet.to(sheet, past)])
+    last = [row for row in csv.DictReader(io.StringIO(sheet.getvalue())) if row["metric"] == ABANDONMENT][-1]
+    assert (last["samples"], float(last["mean"])) == ("6.0", pytest.approx(0.1))
+
+
+def test_methods_are_compared_by_alarms_surprises_and_agreement(surge):
+    report = run_backtest(surge, BacktestOptions(methods=("seasonal", "zscore")))
+    seasonal, classic = report.methods
+    assert seasonal.surprised[ABANDONMENT] == pytest.approx(2 / 47)
+    both = set(seasonal.places[ABANDONMENT]) & set(classic.places[ABANDONMENT])
+    alone = {method.method: sum(len(method.places[each]) for each in RATIOS) for method in report.methods}
+    text = describe(report)
+    assert both
+    assert f"{len(both)} buckets flagged by both, {alone['seasonal'] - len(both)} by seasonal alone" in text
+    assert "|z| > 3 in abandonment_ratio 4.26%" in text
+    assert "  seasonal (threshold 3)" in text
+
+
+def test_of_many_flagged_buckets_the_farthest_out_are_kept_and_all_are_counted(surge):
+    loud = ScoreOptions(threshold=0.5)
+    whole, few = (
+        run_backtest(surge, BacktestOptions(methods=("zscore",), scores=loud, kept=kept)).methods[0]
+        for kept in (10_000, 3)
+    )
+    assert whole.flags == few.flags == len(whole.flagged) > 12
+    assert sorted(abs(each.z) for each in few.flagged) == sorted(abs(each.z) for each in whole.flagged)[-3:]
+
+
+def test_one_queue_alone_has_the_scores_that_it_has_among_others(surge):
+    sheets = []
+    for past in (surge, surge.of_queue("q1")):
+        text = io.StringIO()
+        run_backtest(past, BacktestOptions(), sinks=[ScoreSheet.to(text, past)])
+        sheets.append([row for row in csv.DictReader(io.StringIO(text.getvalue())) if row["queue"] == "q1"])
+    assert [(row["t"], row["metric"], row["anomaly"]) for row in sheets[0]] == [
+        (row["t"], row["metric"], row["anomaly"]) for row in sheets[1]
+    ]
+    np.testing.assert_allclose(*([float(row["z"]) for row in rows] for rows in sheets), atol=1e-5)
+
+
+def test_a_picture_has_pixels_too_without_any_library(surge, tmp_path):
+    track = Track.of(surge, 1, "seasonal", 3.0)
+    run_backtest(surge, BacktestOptions(), sinks=[track])
+    write_chart(track, tmp_path / "q1.png")
+    pixels = pixels_of((tmp_path / "q1.png").read_bytes())
+    drawn = drawing(track)
+    assert pixels.shape == (2 * drawn.height, 2 * drawn.width, 3)
+    red = [shape for shape in drawn.shapes if isinstance(shape, Dot) and shape.colour == RED]
+    assert red
+    for dot in red:
+        assert pixels[round(2 * dot.y) - 1, round(2 * dot.x)].tolist() == [0xCF, 0x11, 0x24]
+
+
+def pixels_of(data):
+    """The pixels of a PNG without filters; every checksum is held against its part."""
+    parts, place = {}, 8
+    while place < len(data):
+        size, kind = struct.unpack(">I4s", data[place : place + 8])
+        body = data[place + 8 : place + 8 + size]
+        assert zlib.crc32(kind + body) == struct.unpack(">I", data[place + 8 + size : place + 12 + size])[0]
+        parts[kind], place = body, place + 12 + size
+    width, height = struct.unpack(">II", parts[b"IHDR"][:8])
+    lines = np.frombuffer(zlib.decompress(parts[b"IDAT"]), np.uint8).reshape(height, 1 + 3 * width)
+    assert not lines[:, 0].any()
+    return lines[:, 1:].reshape(height, width, 3)
+
+
+def test_letters_are_dots():
+    shown = ["".join(" #"[dot] for dot in row) for row in dots("1").astype(int)]
+    assert shown == ["  #   ", " ##   ", "  #   ", "  #   ", "  #   ", "  #   ", " ###  ", "      "]
+    np.testing.assert_array_equal(dots("é"), dots("?"))
+    assert dots("").shape == (8, 0)
+
+
 @pytest.mark.parametrize("ending", ["html", "svg"])
 def test_a_chart_shows_values_band_and_flags(surge, tmp_path, ending):
-    track = Track.of(surge, "q1", "seasonal", 3.0)
+    track = Track.of(surge, 1, "seasonal", 3.0)
     run_backtest(surge, BacktestOptions(), sinks=[track])
     write_chart(track, tmp_path / f"q1.{ending}")
     drawn = (tmp_path / f"q1.{ending}").read_text(encoding="utf-8")
@@ -180,6 +274,6 @@ def test_a_chart_shows_values_band_and_flags(surge, tmp_path, ending):
 
 def test_a_chart_needs_a_known_queue_and_form(surge, tmp_path):
     with pytest.raises(BacktestError, match="no queue 'Sales' in the file; it holds q0, q1"):
-        Track.of(surge, "Sales", "seasonal", 3.0)
-    with pytest.raises(BacktestError, match=r"written as \.html, \.svg or \.png"):
-        write_chart(Track.of(surge, "q1", "seasonal", 3.0), tmp_path / "q1.gif")
+        surge.of_queue("Sales")
+    with pytest.raises(BacktestError, match=r"written as \.html or \.svg or \.png"):
+        write_chart(Track.of(surge, 1, "seasonal", 3.0), tmp_path / "q1.gif")

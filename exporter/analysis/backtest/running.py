@@ -1,8 +1,8 @@
 """The walk through a file: every bucket scored by every wanted method, without looking ahead.
 
 Comes in: `Past` and what to do with it. Goes out: a `Report`; every score on the way to the sinks that were given
-(`ScoreSheet` writes them as CSV). The first `baseline_seconds` of a file are scored, too, but not counted: there, a
-running exporter would have had its history from the back-fill.
+(`ScoreSheet` writes them as CSV). Buckets with less than a whole baseline before them are scored, too, but not counted:
+there, a running exporter would have had its history from the back-fill.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.analysis.backtest.reading import Past, Progress
+from exporter.analysis.backtest.reading import UNKNOWN_SECONDS, Past, Progress
 from exporter.analysis.backtest.report import BacktestOptions, Report
+from exporter.analysis.backtest.rows import FORMULA_STARTS
 from exporter.analysis.backtest.summary import Tally
 from exporter.analysis.scoring import METRIC_COUNTS, method
-from exporter.analysis.scoring.walk import Step, steps
+from exporter.analysis.scoring.walk import Step, blocks, model_age
 
 DAY_SECONDS = 86_400
-#: What a spreadsheet would take for a formula is defused with an apostrophe.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 #: What explains a score, as columns of ScoreColumns.
 SCORE_COLUMNS = ("value", "mean", "stddev", "samples", "z")
 SHEET_COLUMNS = (
@@ -54,29 +54,39 @@ def run_backtest(
 ) -> Report:
     """Walks the past once for each method; `progress` is told buckets done and buckets in all."""
     starts = past.history.starts
-    first = counted_from(past, options.baseline_seconds)
-    counted = int((starts >= first).sum())
+    counted = counted_buckets(past, options.baseline_seconds)
+    span = walked_seconds(past, options.baseline_seconds)
     total, done = len(starts) * len(options.methods), 0
-    summaries = []
+    summaries, ages = [], []
     for name in options.methods:
         chosen = method(name)
-        tally = Tally(chosen, past, options.scores, options.thresholds)
-        for step in steps(chosen, past.history, options.scores, baseline_seconds=options.baseline_seconds):
-            if step.start_seconds >= first:
-                tally.add(step)
+        tally = Tally(chosen, past, options.scores, options.thresholds, options.kept)
+        for block in blocks(chosen, past.history, options.scores, baseline_seconds=span):
+            tally.add(block, counted[np.searchsorted(starts, block.starts)])
             for sink in sinks:
-                sink(name, step)
-            done += 1
+                for step in block.steps():
+                    sink(name, step)
+            done += len(block.starts)
             progress(done, total)
         summaries.append(tally.summary())
-    weeks = counted * past.history.bucket_seconds / (7 * DAY_SECONDS)
-    return Report(past, options, weeks, tuple(summaries))
+        ages.append(model_age(chosen, past.history, span))
+    weeks = int(counted.sum()) * past.history.bucket_seconds / (7 * DAY_SECONDS)
+    return Report(past, options, weeks, tuple(summaries), tuple(ages))
 
 
-def counted_from(past: Past, baseline_seconds: int) -> int:
-    """Start of the first bucket with a whole baseline; of the first of all where the file holds no more than that."""
-    first, last = int(past.history.starts[0]), int(past.history.starts[-1])
-    return first + baseline_seconds if first + baseline_seconds <= last else first
+def walked_seconds(past: Past, baseline_seconds: int) -> int:
+    """How far before a bucket its baseline begins: the exporter's baseline reaches back from the *end* of what it
+    scores."""
+    return baseline_seconds - past.history.bucket_seconds
+
+
+def counted_buckets(past: Past, baseline_seconds: int) -> NDArray[np.bool_]:
+    """The buckets with a whole baseline before them, also after a time that was not recorded; all where none has."""
+    starts = past.history.starts
+    begins = np.flatnonzero(np.diff(starts, prepend=starts[0] - UNKNOWN_SECONDS - 1) > UNKNOWN_SECONDS)
+    begun = np.repeat(starts[begins], np.diff(np.append(begins, len(starts))))
+    counted: NDArray[np.bool_] = starts - begun >= baseline_seconds
+    return counted if counted.any() else ~counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ _LAYOUT = Layout(_COUNT_COLUMN, _SUM_COLUMN, _BREACHED, _SLA_CONTACTS, _TARGET)
 _NO_VALUE = float("nan")
 _EMPTY_ROW = [0.0] * len(WINDOW_COLUMNS)
 _EMPTY_ROW[_TARGET] = _NO_VALUE
+#: Cells that are objects at a time: few enough to stay in the processor's cache, enough to be worth arrays.
+PORTION_CELLS = 2000
 #: In place of a row of the table: two rows of the answer contradict each other.
 _DOUBTED = -1
 
@@ -70,7 +72,7 @@ Asked = Sequence[Collection[str]]
 EVERYTHING: Asked = ()
 
 
-class Stats(msgspec.Struct):
+class Stats(msgspec.Struct, gc=False):
     count: float | None = None
     sum: float | None = None
     numerator: float | None = None
@@ -79,18 +81,18 @@ class Stats(msgspec.Struct):
     current: float | None = None
 
 
-class Metric(msgspec.Struct):
+class Metric(msgspec.Struct, gc=False):
     metric: str
     stats: Stats
     qualifier: str | None = None
 
 
-class Cell(msgspec.Struct):
+class Cell(msgspec.Struct, gc=False):
     interval: str
     metrics: list[Metric]
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     group: dict[str, str]
     data: list[Cell]
 
@@ -128,12 +130,10 @@ def parse_window(
 ) -> QueueTable:
     """The answers to one window as columns; one body per batch of queues, whose ids are `asked`."""
     fits = Intervals(window, window.end_seconds - window.start_seconds)
-    found = _found(bodies, fits, selection, rejects, asked)
-    table, readable = _read([cell.metrics for _, _, cell in found])
+    found, table = _read(bodies, fits, selection, rejects, asked)
     rows: dict[SeriesKey, int] = {}
-    for place, (key, _, cell) in enumerate(found):
-        if readable[place] or _read_alone(table, place, (0, key), cell, rejects):
-            _take(rows, key, (0, key), place, table, rejects)
+    for place, (key, _) in found:
+        _take(rows, key, (0, key), place, table, rejects)
     told = _believed(rows)
     rejects.found((0, key) for key in told)
     whole = table[list(told.values())]
@@ -152,36 +152,82 @@ def parse_buckets(
 ) -> BucketBatch:
     """The answers to a span of closed buckets as counts of shape (buckets, series)."""
     starts = np.arange(span.start_seconds, span.end_seconds, bucket_seconds, dtype=np.int64)
-    found = _found(bodies, Intervals(span, bucket_seconds), selection, rejects, asked)
-    table, readable = _read([cell.metrics for _, _, cell in found])
+    found, table = _read(bodies, Intervals(span, bucket_seconds), selection, rejects, asked)
     series: dict[SeriesKey, int] = {}
     seen: dict[tuple[int, int], int] = {}
-    for place, (key, position, cell) in enumerate(found):
-        if readable[place] or _read_alone(table, place, (position, key), cell, rejects):
-            column = series.setdefault(key, len(series))
-            _take(seen, (position, column), (position, key), place, table, rejects)
+    for place, (key, position) in found:
+        column = series.setdefault(key, len(series))
+        _take(seen, (position, column), (position, key), place, table, rejects)
     told, keys = _believed(seen), tuple(series)
     rejects.found((position, keys[column]) for position, column in told)
     counts = _dense(told, table, len(starts), len(series))
     return BucketBatch(bucket_seconds, starts, keys, counts, lost=rejects.what_is_lost())
 
 
-def _found(
+class _Cells:
+    """Cells as rows of a table: read a portion at a time, so that an answer of 60 MB is never in memory as objects."""
+
+    def __init__(self, rejects: Rejects) -> None:
+        self._rejects = rejects
+        self._where: list[tuple[SeriesKey, int]] = []
+        self._waiting: list[list[Metric]] = []
+        self._tables: list[NDArray[np.float64]] = [np.empty((0, len(WINDOW_COLUMNS)))]
+        self._readable: list[bool] = []
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def add(self, key: SeriesKey, position: int, metrics: list[Metric]) -> None:
+        """One cell: whose it is, which bucket's, and what it says."""
+        self._where.append((key, position))
+        self._waiting.append(metrics)
+        if len(self._waiting) == PORTION_CELLS:
+            self._read()
+
+    def positions(self, since: int) -> set[int]:
+        """The buckets of the cells after the first `since`."""
+        return {position for _, position in self._where[since:]}
+
+    def taken(self) -> tuple[Iterator[tuple[int, tuple[SeriesKey, int]]], NDArray[np.float64]]:
+        """The cells that make sense, each with its row of the table."""
+        self._read()
+        cells = ((row, where) for row, where in enumerate(self._where) if self._readable[row])
+        return cells, np.concatenate(self._tables)
+
+    def _read(self) -> None:
+        table, plain = read_cells(self._waiting, _LAYOUT, _EMPTY_ROW)
+        first = len(self._readable)
+        for row in np.flatnonzero(~plain).tolist():
+            key, position = self._where[first + row]
+            values = _values(self._waiting[row], (position, key), self._rejects)
+            if values is not None:
+                table[row], plain[row] = values, True
+        self._tables.append(table)
+        self._readable += plain.tolist()
+        self._waiting = []
+
+
+def _read(
     bodies: Sequence[bytes], fits: Intervals, selection: Selection, rejects: Rejects, asked: Asked
-) -> list[tuple[SeriesKey, int, Cell]]:
-    """The cells that belong here: whose they are, and which bucket's."""
-    found = []
+) -> tuple[Iterator[tuple[int, tuple[SeriesKey, int]]], NDArray[np.float64]]:
+    """The cells that belong here and make sense, and the table of all."""
+    cells = _Cells(rejects)
     for body, ids in zip(bodies, asked or repeat(None), strict=False):
-        found += _found_in(body, fits, selection, rejects, ids)
-    return found
+        _read_body(cells, body, fits, selection, rejects, ids)
+    return cells.taken()
 
 
-def _found_in(
-    body: bytes, fits: Intervals, selection: Selection, rejects: Rejects, ids: Collection[str] | None
-) -> list[tuple[SeriesKey, int, Cell]]:
-    """The cells of one body. PayloadError where all of them are about other times or other queues: a cache, or
+def _read_body(
+    cells: _Cells,
+    body: bytes,
+    fits: Intervals,
+    selection: Selection,
+    rejects: Rejects,
+    ids: Collection[str] | None,
+) -> None:
+    """Adds the cells of one body. PayloadError where all of them are about other times or other queues: a cache, or
     somebody who mixes connections up, has given us the answer to another question."""
-    found, elsewhere, strangers = [], set(), 0
+    before, elsewhere, strangers = len(cells), set(), 0
 
     def about(raw: msgspec.Raw) -> Iterator[LostCell] | None:
         """Every bucket of the series that a broken row names."""
@@ -204,12 +250,11 @@ def _found_in(
                     elsewhere.add(key)
                     rejects.add("outside_window", fits.all_of(key))
                 else:
-                    found.append((key, position, cell))
-    if not found and (elsewhere or strangers):
+                    cells.add(key, position, cell.metrics)
+    if len(cells) == before and (elsewhere or strangers):
         raise PayloadError("aggregates: the answer is about other times or queues than were asked for")
-    if elsewhere and len({position for _, position, _ in found}) < fits.buckets:
+    if elsewhere and len(cells.positions(before)) < fits.buckets:
         rejects.doubt("outside_window")  # it may be the answer about an earlier span, which lacks the newest buckets
-    return found
 
 
 def _take(
@@ -230,19 +275,6 @@ def _believed(taken: dict[K, int]) -> dict[K, int]:
     if _DOUBTED not in taken.values():
         return taken
     return {where: place for where, place in taken.items() if place != _DOUBTED}
-
-
-def _read(cells: Sequence[list[Metric]]) -> tuple[NDArray[np.float64], list[bool]]:
-    table, plain = read_cells(cells, _LAYOUT, _EMPTY_ROW)
-    return table, plain.tolist()
-
-
-def _read_alone(table: NDArray[np.float64], place: int, about: LostCell, cell: Cell, rejects: Rejects) -> bool:
-    """Reads a cell that is not like the others; whether it makes sense."""
-    values = _values(cell.metrics, about, rejects)
-    if values is not None:
-        table[place] = values
-    return values is not None
 
 
 def _dense(

@@ -72,7 +72,9 @@ def _fill(
     plain = np.ones(len(cells), bool)
     for place, name in enumerate(names):
         metrics = [metrics[place] for metrics in cells]
-        plain &= np.array([each.qualifier is None for each in metrics], bool)
+        qualifiers = [each.qualifier for each in metrics]
+        if qualifiers.count(None) < len(metrics):
+            plain &= np.array([each is None for each in qualifiers], bool)
         stats = [each.stats for each in metrics]
         if name == "oServiceLevel":
             plain &= _fill_service_level(part, stats, layout)

@@ -1,6 +1,6 @@
 """The baseline's counts in memory: one array [bucket, series] per count, only fetched buckets, in time order.
 
-Comes in: rows of counts by bucket start. Goes out: views of neighbouring rows, without a copy. Unsigned 16-bit until a
+Comes in: rows of counts by bucket start. Goes out: views of neighbouring rows, without a copy. Unsigned 8-bit until a
 count needs more. Free rows lie before and after the used ones: the back-fill comes newest first and goes in front,
 new buckets go behind; when the room behind is used up (every `SLACK_SHARE` of the baseline), or when a gap in the
 middle is filled, the used rows move to new arrays, one count at a time. Not thread-safe; `history` takes care of that.
@@ -41,7 +41,7 @@ class Ring:
         self._starts = np.zeros(self._rows, np.int64)
         self._first = self._end = most
         self.width = 0
-        self._columns: dict[str, Counts] = {name: _zeros((self._rows, 0), np.uint16) for name in BASELINE_COUNTS}
+        self._columns: dict[str, Counts] = {name: _zeros((self._rows, 0), np.uint8) for name in BASELINE_COUNTS}
 
     @property
     def starts(self) -> IntColumn:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.analysis.backtest import BacktestError, read_past
+from exporter.analysis.backtest import BacktestError, BacktestOptions, read_past, run_backtest
 from exporter.analysis.backtest import reading as reading_module
 from exporter.analysis.backtest.room import free_memory, require_room
+from exporter.models import OFFERED
 
 SHORT = "queue,t,offered,abandoned,sla_breach\n"
 SEED = "queueId,queueName,mediaType,timeInterval,totalContacts,abandonmentRate,slaBreachRate\n"
@@ -115,6 +116,33 @@ def test_what_cannot_be_used_is_refused_with_its_line_and_what_to_do(tmp_path, t
         read_past(file_of(tmp_path, text))
     assert str(refused.value).startswith(str(tmp_path))
     assert "\n" not in str(refused.value)
+
+
+def test_an_export_tells_zeros_so_that_what_it_leaves_out_is_unknown(tmp_path):
+    def text(header, zero):
+        rows = [("A", 0, 5), ("B", 0, zero), ("A", 1, 5), ("A", 2, 5), ("B", 2, 7)]  # nothing of B at 1
+        return header + "".join(f"{queue},,,{900 * slot},{n},0.0,0.0\n" for queue, slot, n in rows)
+
+    told = read_past(file_of(tmp_path, text(SEED, 0)))
+    assert told.history.lost.tolist() == [[False, False], [False, True], [False, False]]
+    assert not told.of_queue("A").history.lost.any()
+    assert told.of_queue("B").history.lost[:, 0].tolist() == [False, True, False]
+    assert read_past(file_of(tmp_path, text(SEED, 3))).history.lost is None  # somebody left the zeros out
+    short = SHORT + "A,0,0,0,0\nA,900,1,0,0\nB,900,1,0,0\n"
+    assert read_past(file_of(tmp_path, short)).history.lost is None
+
+
+def test_what_is_unknown_has_no_score(tmp_path):
+    rows = [
+        f"{queue},,,{3600 * row},{n},0.0,0.0\n"
+        for row in range(24 * 6)
+        for queue, n in (("A", 50), ("B", 0))
+        if queue == "B" or row != 140
+    ]
+    past, starts = read_past(file_of(tmp_path, SEED + "".join(rows))), []
+    options = BacktestOptions()
+    run_backtest(past, options, sinks=[lambda name, step: starts.append(step.scores.metrics[OFFERED].z[0])])
+    assert [row for row in range(130, 144) if np.isnan(starts[row])] == [140]
 
 
 def test_days_of_a_local_clock_are_no_hours(tmp_path):

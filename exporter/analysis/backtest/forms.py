@@ -27,12 +27,14 @@ DELIMITERS = (",", ";", "\t")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`columns`: place of each column by our name; `rates`: events are told as rates in percent."""
+    """`columns`: place of each column by our name; `exported`: /export.csv wrote it, or somebody like it; `rates`:
+    events are told as rates in percent."""
 
     delimiter: str
     header: tuple[str, ...]
     columns: Mapping[str, int]
     titles: Mapping[str, str]
+    exported: bool
     rates: bool
 
     @property
@@ -69,7 +71,7 @@ def _form(delimiter: str, header: tuple[str, ...], titles: Mapping[str, str]) ->
     if twice:
         raise BacktestError(f"line 1: the column {', '.join(twice)} for the second time: remove one")
     columns = {ours: header.index(title) for ours, title in known.items()}
-    return Form(delimiter, header, columns, known, rates=titles is RATES)
+    return Form(delimiter, header, columns, known, titles is not SHORT, titles is RATES)
 
 
 def _missing(header: Sequence[str]) -> str:

@@ -3,8 +3,9 @@
 Comes in: a file with the columns of /export.csv, or its first seven alone, or `queue,t,offered,abandoned,sla_breach`
 (`t` in epoch seconds, milliseconds or ISO 8601; `media_type` and `sla_contacts` may stand beside); gzip, semicolons and
 tabs are understood. Goes out: `Past`, columns in time order. Rows may come in any order; an absent row is a bucket
-without contacts, unless no queue has a row for three days: then nothing is known of that time. A fault names its line
-and says what to write; a file that memory cannot hold is refused before it is read to its end.
+without contacts, unless no queue has a row for three days: then nothing is known of that time. An export tells zeros,
+too: what it leaves out nobody knows. A fault names its line and says what to write; a file that memory cannot hold is
+refused before it is read to its end.
 """
 
 from __future__ import annotations
@@ -54,8 +55,11 @@ class Past:
             known = ", ".join(sorted(set(self.names))[:10])
             raise BacktestError(f"no queue {queue!r} in the file; it holds {known}")
         counts = {name: column[:, found] for name, column in self.history.counts.items()}
+        lost = None if self.history.lost is None else self.history.lost[:, found]
         keys = tuple(self.keys[column] for column in found)
-        return Past(replace(self.history, counts=counts), keys, tuple(self.names[column] for column in found))
+        return Past(
+            replace(self.history, counts=counts, lost=lost), keys, tuple(self.names[column] for column in found)
+        )
 
 
 def read_past(path: Path, progress: Progress = lambda done, total: None) -> Past:
@@ -109,10 +113,13 @@ def _past(cells: Cells) -> Past:
     _refuse_odd(columns, step)
     rows = np.searchsorted(starts, columns["start"])
     places = rows * shape[1] + columns["series"]
-    _refuse_twice(columns["line"], places, shape)
+    told = _told(columns["line"], places, shape)
     counts = {name: _laid(columns[name], places, shape) for name in BASELINE_COUNTS}
+    tells_zeros = cells.form.exported and bool((columns["offered"] == 0).any())
+    lost = ~told if tells_zeros and not told.all() else None
     keys = tuple(cells.series)
-    return Past(Baseline(step, starts, counts), keys, tuple(cells.names.get(key, key.queue_id) for key in keys))
+    names = tuple(cells.names.get(key, key.queue_id) for key in keys)
+    return Past(Baseline(step, starts, counts, lost), keys, names)
 
 
 def _bucket_seconds(seen: IntColumn) -> int:
@@ -137,13 +144,15 @@ def _refuse_odd(columns: dict[str, NDArray[np.uint32]], step: int) -> None:
         )
 
 
-def _refuse_twice(lines: NDArray[np.uint32], places: IntColumn, shape: tuple[int, int]) -> None:
-    seen = np.zeros(shape[0] * shape[1], np.bool_)
-    seen[places] = True
-    if np.count_nonzero(seen) < len(places):
+def _told(lines: NDArray[np.uint32], places: IntColumn, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which buckets of which queues have a row; none may have two."""
+    told = np.zeros(shape[0] * shape[1], np.bool_)
+    told[places] = True
+    if np.count_nonzero(told) < len(places):
         order = np.lexsort((lines, places))
         line = lines[order][1:][np.diff(places[order]) == 0].min()
         raise BacktestError(f"line {line}: the same queue, media type and bucket for the second time: remove one")
+    return told.reshape(shape)
 
 
 def _recorded(seen: IntColumn, step: int) -> IntColumn:

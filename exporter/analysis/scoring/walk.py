@@ -175,7 +175,12 @@ def _sliding_together(firsts: IntColumn, ends: IntColumn, series: int) -> Iterat
 
 
 def _counts(history: Baseline, rows: IntColumn) -> dict[str, FloatColumn]:
-    return {name: column[rows].astype(np.float64) for name, column in history.counts.items()}
+    """Counts of some buckets; no value where nobody knows them."""
+    counts = {name: column[rows].astype(np.float64) for name, column in history.counts.items()}
+    if history.lost is not None:
+        for column in counts.values():
+            column[history.lost[rows]] = np.nan
+    return counts
 
 
 def _row(columns: ScoreColumns, row: int) -> ScoreColumns:

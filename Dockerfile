@@ -13,9 +13,15 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
  && /opt/build/bin/pip --python /opt/venv/bin/python3 install --no-cache-dir --no-deps --no-index /wheels/*.whl
 
 FROM python:3.13-slim-bookworm
+# --build-arg REVISION=$(git rev-parse HEAD) tells where it was built from.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="genesys-cloud-exporter" \
       org.opencontainers.image.description="Prometheus exporter for Genesys Cloud queues: rates, z-scores and anomaly flags" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim-bookworm"
 # No installer in what runs; and a folder for the history that the numeric user owns, for platforms that check for root by number.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip \
  && install -d -o 65532 -g 65532 /var/lib/genesys-cloud-exporter

@@ -5,6 +5,7 @@
 #   make run      the exporter, with the settings of the environment and .env; ARGS=check tries them
 #   make test     the tests
 #   make check    format, lint, types, tests
+#   make image-check  builds the image and looks at it while it runs (needs podman, buildah, runc, mmdebstrap)
 #   make bench    the benchmarks
 #   make pictures the pictures of the docs, from the demo (needs chromium)
 #   make lock     new requirements files after a change of pyproject.toml (needs uv)
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
 EXPORT := uv export --quiet --format requirements-txt --no-emit-project
 
-.PHONY: demo run test lint check bench pictures lock clean
+.PHONY: demo run test lint check image-check bench pictures lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -36,6 +37,9 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 check: lint test
+
+image-check: $(VENV)/.dev
+	IMAGE_CHECK=yes $(BIN)/python -m pytest -q tests/end_to_end/test_image.py $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)

@@ -19,6 +19,7 @@ import yaml
 from aiohttp import web
 from packaging.requirements import Requirement
 
+from exporter import __version__
 from exporter.settings import VARIABLES
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +131,17 @@ def test_the_dockerfile_passes_its_linter() -> None:
 
 def test_the_image_runs_as_a_number_that_is_not_root() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", instructions("USER")[-1])
+
+
+def test_the_image_says_what_it_is_and_from_what_it_was_made() -> None:
+    """For inventories (SBOM); the packages inside are told by their own metadata, see `make image-check`."""
+    told = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', DOCKERFILE))
+    assert told["title"] == PROJECT["project"]["name"]
+    assert told["description"] == PROJECT["project"]["description"]
+    assert told["licenses"] == PROJECT["project"]["license"]
+    assert (told["version"], told["revision"]) == ("$VERSION", "$REVISION")
+    assert {f"VERSION={__version__}", "REVISION=unknown"} <= {*instructions("ARG")}
+    assert told["base.name"] == f"docker.io/library/{instructions('FROM')[-1]}"
 
 
 def test_the_image_starts_without_a_shell_and_checks_itself() -> None:

@@ -81,9 +81,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The queues that the client may see and the settings select, by id."""
+    """The queues that the client may see and the settings select, by id; `whole` is False where some could not be read,
+    so that one that is missing may still be there."""
 
     queues: Mapping[str, Queue]
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

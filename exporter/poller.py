@@ -264,7 +264,7 @@ class Poller:
             return
         directory = await self._read(QUEUES, self._source.directory(deadline))
         if directory is not None:
-            self.readings.directory = directory
+            self.readings.directory = directory = _with_those_known(directory, self.readings.directory)
             self._directory_due = self._clock.monotonic() + self._rhythm.directory_seconds
             self._succeed(QUEUES, self._clock.now(), self._rhythm.directory_seconds)
             self._on_directory(directory)
@@ -361,3 +361,10 @@ class Poller:
             messages={dataset: str(error) for dataset, error in failed.items()},
             retry_after_seconds=max(hints, default=None),
         )
+
+
+def _with_those_known(directory: Directory, known: Directory | None) -> Directory:
+    """Where some of the queues could not be read, none that was there is taken for gone."""
+    if directory.whole or known is None:
+        return directory
+    return Directory({**known.queues, **directory.queues})

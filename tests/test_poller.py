@@ -491,6 +491,17 @@ async def test_a_directory_that_takes_its_time_leaves_time_for_the_window(rig: R
     assert all(deadline - when >= 20 for name, when, deadline in rig.source.calls if name != QUEUES)
 
 
+async def test_a_queue_that_could_not_be_read_is_not_gone(rig: Rig) -> None:
+    rig.source.queues = directory("q-1", "q-2")
+    await rig.poll()
+    for whole, queues in ((False, {"q-1", "q-2", "q-3"}), (True, {"q-3"})):
+        rig.source.queues = replace(directory("q-3"), whole=whole)
+        await rig.poll(after=1000)
+        assert rig.poller.readings.directory is not None
+        assert rig.poller.readings.directory.queues.keys() == queues
+        assert rig.poller.readings.directory.whole
+
+
 async def test_a_directory_that_is_known_already_is_renewed_beside_the_rest(rig: Rig) -> None:
     await rig.poll()
     hanging = asyncio.Event()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from exporter.errors import PagingError
+from exporter.errors import PagingError, PayloadError
 from exporter.genesys.client import QUEUES, ApiClient
 from exporter.genesys.decode import Rejects, decode, good_rows
 from exporter.models import Queue
@@ -46,10 +46,13 @@ class QueueEntity(msgspec.Struct):
 class QueuePage(msgspec.Struct):
     entities: list[msgspec.Raw] | None = None  # of QueueEntity
     pageCount: int | None = None  # noqa: N815
+    pageNumber: int | None = None  # noqa: N815
+    total: int | None = None
 
 
-async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
-    """Every queue that the client may see. Raises a GenesysError; half a directory is never returned."""
+async def fetch_queues(client: ApiClient, deadline: float) -> tuple[list[Queue], bool]:
+    """Every queue that the client may see, and whether none of them was lost. Raises a GenesysError; half a directory
+    is never returned."""
     rejects = Rejects()
     queues: dict[str, Queue] = {}
     promised = 0
@@ -59,8 +62,9 @@ async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
         _take(page, queues, rejects)
         last = _last(page, number)
         if number >= last:
+            _expect(len(queues) + rejects.lost.total(), page)
             rejects.tell(client.hook)
-            return list(queues.values())
+            return list(queues.values()), not rejects.lost
         if len(queues) + rejects.lost.total() == before:
             raise PagingError(f"queues: page {number} of {last} brings nothing new")
         promised = promised or page.pageCount or MAX_PAGES
@@ -71,7 +75,18 @@ async def fetch_queues(client: ApiClient, deadline: float) -> list[Queue]:
 
 async def _page(client: ApiClient, number: int, deadline: float) -> QueuePage:
     body = await client.send(QUEUES, deadline, query=f"?pageSize={PAGE_SIZE}&pageNumber={number}&sortOrder=asc")
-    return decode(body, QueuePage, "queues")
+    page = decode(body, QueuePage, "queues")
+    if page.entities is None:
+        raise PayloadError("queues: the answer is no listing")
+    if page.pageNumber not in (None, number):
+        raise PagingError(f"queues: page {page.pageNumber} came in place of page {number}")
+    return page
+
+
+def _expect(found: int, page: QueuePage) -> None:
+    """A queue that is missing from the directory is taken for deleted: as many as the service counts must be there."""
+    if page.total is not None and found < page.total:
+        raise PagingError(f"queues: the last page ends after {found} queues of {page.total}")
 
 
 def _last(page: QueuePage, number: int) -> int:

@@ -152,7 +152,8 @@ class AggregatesSource:
 
     async def directory(self, deadline: float) -> Directory:
         with _guarded(self._circuits[QUEUES]):
-            return self._selection.cut(await queues.fetch_queues(self._client, deadline))
+            found, whole = await queues.fetch_queues(self._client, deadline)
+            return replace(self._selection.cut(found), whole=whole)
 
     async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
         async def read() -> QueueTable:

@@ -28,7 +28,7 @@ def pages(*contents: list[Any]) -> list[Reply]:
 
 
 async def fetch(client: Client) -> list[Queue]:
-    return await fetch_queues(client.api, client.deadline())
+    return (await fetch_queues(client.api, client.deadline()))[0]
 
 
 async def ids(client: Client) -> list[str]:
@@ -73,7 +73,7 @@ async def test_queues_of_the_same_name_are_both_listed(client: Client) -> None:
     assert await ids(client) == ["a", "b"]
 
 
-@pytest.mark.parametrize("body", [{"entities": []}, {"entities": None}, {}, {"entities": [], "pageCount": 0}])
+@pytest.mark.parametrize("body", [{"entities": []}, {"entities": [], "pageCount": 0, "total": 0}])
 async def test_an_org_without_queues_is_an_empty_directory(client: Client, body: dict[str, Any]) -> None:
     client.service.script(QUEUES, Reply(body))
     assert await ids(client) == []
@@ -124,13 +124,33 @@ async def test_a_service_that_does_not_tell_the_number_of_pages_is_read_to_the_f
 # Half a directory is none
 
 
-@pytest.mark.parametrize(
-    "body", [{"entities": [], "pageCount": 3}, {"entities": None, "pageCount": 3}, {"pageCount": 3}]
-)
-async def test_an_empty_page_before_the_last_is_a_fault(client: Client, body: dict[str, Any]) -> None:
-    client.service.script(
-        QUEUES, page(entity(1), pageCount=3), Reply({**body, "pageCount": 3}), page(entity(2), pageCount=3)
-    )
+@pytest.mark.parametrize("body", [{}, {"entities": None}, {"results": []}, {"message": "hello"}])
+async def test_an_answer_without_a_listing_is_no_empty_directory(client: Client, body: dict[str, Any]) -> None:
+    client.service.script(QUEUES, Reply(body))
+    with pytest.raises(PayloadError, match="no listing"):
+        await fetch(client)
+
+
+async def test_fewer_queues_than_the_service_counts_are_a_fault(client: Client) -> None:
+    client.service.script(QUEUES, page(entity(1), {"id": 5}, total=3))
+    with pytest.raises(PagingError, match="ends after 2 queues of 3"):
+        await fetch(client)
+
+
+async def test_another_page_than_was_asked_for_is_a_fault(client: Client) -> None:
+    client.service.script(QUEUES, page(entity(1), pageNumber=2, pageCount=2))
+    with pytest.raises(PagingError, match="page 2 came in place of page 1"):
+        await fetch(client)
+
+
+async def test_whether_all_could_be_read_is_told(client: Client) -> None:
+    for bad, whole in ((entity(1), True), ({"id": 5}, False)):
+        client.service.script(QUEUES, page(entity(1), bad))
+        assert (await fetch_queues(client.api, client.deadline()))[1] is whole
+
+
+async def test_an_empty_page_before_the_last_is_a_fault(client: Client) -> None:
+    client.service.script(QUEUES, page(entity(1), pageCount=3), page(pageCount=3), page(entity(2), pageCount=3))
     with pytest.raises(PagingError, match="page 2 of 3 brings nothing new"):
         await fetch(client)
 

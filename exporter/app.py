@@ -147,6 +147,9 @@ async def running(
         url = await stack.enter_async_context(_listening(app, settings.host, settings.port, tls))
         if leadership:
             leadership.locate = partial(address, settings, url)
+        if not leadership:  # a replica that follows needs no model
+            ahead = asyncio.to_thread(analyst.prepare, client.source.current_window(clock.now()))
+            stack.push_async_callback(_cancelled, asyncio.create_task(ahead))
         work = asyncio.create_task(leadership.run() if leadership else _work(poller, backfill))
         stack.push_async_callback(_cancelled, work)
         stack.callback(analyst.stop)

@@ -40,6 +40,9 @@ T = TypeVar("T")
 BUDGET_SHARE = 0.9
 #: The share of that which the first directory may take before anything else is asked for.
 DIRECTORY_SHARE = 0.5
+#: From so many rows on, the first window is shown at once: the rest of the first poll, a hundred calls for observations
+#: and the last two hours of every queue, takes longer than everything before.
+MANY_ROWS = 1000
 #: Another exporter may poll in place of one that has not come round for so long.
 HUNG_SECONDS, HUNG_INTERVALS = 20.0, 1.4
 #: Events still land in a bucket after it has closed: this much of the past is asked for again at every close.
@@ -235,6 +238,8 @@ class Poller:
         started, at = self._clock.monotonic(), self._clock.now()
         self._failures = {}
         parts = [self._poll_window, self._poll_observations, self._poll_history]
+        if not self.first_poll_done.is_set():
+            parts = [self._first_window_then_history, self._poll_observations]
         if self.readings.directory is not None:
             parts.append(self._poll_directory)
         else:  # names come first; where they fail there must be time for the rest
@@ -258,6 +263,13 @@ class Poller:
                 datasets=dict(self.readings.states),
             )
             await self._publish(snapshot)
+
+    async def _first_window_then_history(self, deadline: float) -> None:
+        """A large org's first window is shown before its history is asked for."""
+        await self._poll_window(deadline)
+        if self.readings.window is not None and len(self.readings.window.keys) >= MANY_ROWS:
+            await self.republish()
+        await self._poll_history(deadline)
 
     async def _poll_directory(self, deadline: float) -> None:
         if QUEUES not in self._source.datasets or self._clock.monotonic() < self._directory_due:

@@ -30,7 +30,7 @@ from exporter.models import (
     Snapshot,
     Window,
 )
-from exporter.poller import Poller, Rhythm
+from exporter.poller import MANY_ROWS, Poller, Rhythm
 from tests.conftest import FakeClock
 
 RHYTHM = Rhythm(
@@ -334,7 +334,9 @@ async def test_a_loop_that_is_cancelled_takes_its_calls_with_it(rig: Rig) -> Non
 async def test_a_good_poll_reads_everything_publishes_once_and_reports(rig: Rig) -> None:
     rig.source.seen = ("q-1", "q-2")
     report = await rig.poll()
-    assert [name for name, _, _ in rig.source.calls] == [QUEUES, WINDOW, OBSERVATIONS, HISTORY]
+    asked = [name for name, _, _ in rig.source.calls]
+    assert asked[:2] == [QUEUES, WINDOW]
+    assert sorted(asked[2:]) == [HISTORY, OBSERVATIONS]
     assert len(rig.published) == 1
     assert (report.outcome, report.rows, report.failures, report.retry_after_seconds) == ("ok", 2, {}, None)
     assert report.started == rig.clock.now()
@@ -345,6 +347,15 @@ async def test_a_good_poll_reads_everything_publishes_once_and_reports(rig: Rig)
     assert given["observations"].at == rig.clock.now()
     assert given["now"] == rig.clock.now()
     assert all(state.up for state in given["datasets"].values())
+
+
+async def test_a_large_org_is_shown_before_its_history_is_asked_for(rig: Rig) -> None:
+    rig.source.seen = tuple(f"q-{number}" for number in range(MANY_ROWS))
+    await rig.poll()
+    assert [given["datasets"][HISTORY].up for given in rig.analyst.given] == [None, True]
+    assert len(rig.published) == 2
+    await rig.poll()
+    assert len(rig.published) == 3
 
 
 async def test_the_duration_is_told(rig: Rig) -> None:

@@ -137,6 +137,11 @@ class Analyst:
         with self._turn:  # a poll that was called off may still be in its thread
             return self._snapshot(now, directory, window, observations, datasets)
 
+    def prepare(self, window: Window) -> None:
+        """Fits the model for `window` ahead of its snapshot: at a start, while the API is still being asked."""
+        with self._turn:
+            self._fit(window)
+
     def after(self, snapshot_id: int) -> None:
         """Later snapshots have higher ids than this one of another exporter."""
         self._last_id = max(self._last_id, snapshot_id)
@@ -219,6 +224,7 @@ class Analyst:
         state = self.history.baseline_state(window.start_seconds, window.end_seconds)
         rules = self._rules
         if self._fitted is None or self._fitted.state != state or self._fitted_by is not rules:
+            self._fitted = None  # its tables are large: they go before the next ones come
             self._fitted, self._fitted_by = Fitted.of(self.history, *rules, window), rules
         return self._fitted
 

@@ -274,6 +274,8 @@ def test_the_model_is_fitted_anew_only_when_the_baseline_has_changed() -> None:
         analyst.snapshot(now=at(quarter), directory=None, window=table, observations=None, datasets={})
         return method.fits
 
+    analyst.prepare(window_at(99.1))
+    assert method.fits == 1
     assert fits_until(100.1) == 1
     assert fits_until(100.2) == 1
     history.merge(batch({start_of(99): {A: cell(9, 99 % 3)}}))  # nothing new

@@ -22,7 +22,7 @@ from exporter.poller import Poller
 from exporter.replicas.peers import Peer, Verdict, replaced_by
 from exporter.replicas.shared import LinkDown, Shared
 from exporter.sharing import Received, Sharing
-from exporter.standing import SharedPermit, Standing
+from exporter.standing import DOUBT_SECONDS, SharedPermit, Standing
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Leadership:
         #: Asked before every call of the API.
         self.permit = SharedPermit(shared, self._standing, clock, self._stir.set)
         #: Where other replicas reach this one, "" while that cannot be told; asked in a worker thread until it can.
-        self.locate: Callable[[], str] = str
+        self.locate: Callable[[], str] | None = None
         self.follow(poll_interval_seconds)
         self._started = self._beat = clock.monotonic()
         self._floor = int(clock.now().timestamp())  # of the next fence
@@ -159,10 +159,9 @@ class Leadership:
 
     async def _rest(self) -> None:
         """Until the next beat is due, something stirs, or the work has ended."""
-        waited = [
-            asyncio.ensure_future(self._clock.sleep(self._beat_seconds)),
-            asyncio.ensure_future(self._stir.wait()),
-        ]
+        doubtful = self._standing.fence is not None and not (self._standing.link or self._standing.alone)
+        nap = self._clock.sleep(min(DOUBT_SECONDS, self._beat_seconds) if doubtful else self._beat_seconds)
+        waited = [asyncio.ensure_future(nap), asyncio.ensure_future(self._stir.wait())]
         try:
             await asyncio.wait([*waited, self._task] if self._task else waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -175,7 +174,7 @@ class Leadership:
     async def _look(self, asked: float) -> bool:
         """Tell of this replica and learn of the others; whether the lease was still ours, and is prolonged."""
         fence, failing = self._standing.fence, asked < self._failing_until
-        if not self._url:
+        if not self._url and self.locate is not None:
             self._url = await asyncio.to_thread(self.locate)
         beat = await self._shared.beat(fence, self._lease, self._url, failing=failing)
         self._peers = beat.peers

@@ -65,7 +65,8 @@ class Sharing:
         self._snapshot: Snapshot | None = None
         self._directory: Directory | None = None
         self._directory_version = ""
-        self._seen_id = self._shared_id = 0
+        self._seen_id = 0
+        self._own_ids = (0, 0)  # of the last snapshots that were shared and that were tried to
         self._versions: dict[int, str] = {}
         self._received: Received | None = None
         self._tidying: asyncio.Task[None] | None = None
@@ -179,18 +180,19 @@ class Sharing:
             if directory is not self._directory:
                 self._directory, self._directory_version = directory, str(snapshot.id)
             data["directory"] = await asyncio.to_thread(wire.directory_bytes, directory)
-        self._shared_id = snapshot.id
+        self._own_ids = self._own_ids[0], snapshot.id
         head = {
             "id": snapshot.id,
             "directory": self._directory_version,
             "backfilled": self._analyst.history.backfilled,
         }
-        await self._shared.share(self.fence, head, data)
+        if await self._shared.share(self.fence, head, data):
+            self._own_ids = snapshot.id, snapshot.id
 
     async def newest_is_ours(self) -> bool:
         """Whether nobody has shared anything since this replica did."""
         head = await self._shared.head()
-        return head is None or head.get("id") == self._shared_id
+        return head is None or head.get("id") in self._own_ids
 
     # The follower's side.
 

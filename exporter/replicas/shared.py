@@ -201,7 +201,7 @@ class Shared:
     async def call(self, fence: int, ticket: str, per_minute: int) -> float | None:
         """0.0: the call may leave and is counted; else seconds until it may. None for who leads no more."""
         found = await self._eval(_CALL, ("lease", "calls"), self._lease(fence), ticket, per_minute, PERIOD_MILLISECONDS)
-        return None if found < 0 else found / 1000
+        return None if found is None or found < 0 else found / 1000
 
     async def called(self, ticket: str) -> None:
         """The answer has come: the call holds its place for a minute from now."""

@@ -72,6 +72,10 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
     def output(self) -> str:
         return self._output.read_text("utf-8")
 

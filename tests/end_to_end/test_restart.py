@@ -44,7 +44,7 @@ class Case:
     processes: list[Process] = field(default_factory=list)
     seen: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
-    def start(self) -> Process:
+    def start(self, module: str = "tests.end_to_end.sped_up") -> Process:
         variables = {
             "GENESYS_CLIENT_ID": self.org.config.client_id,
             "GENESYS_CLIENT_SECRET": self.org.config.client_secret,
@@ -58,7 +58,7 @@ class Case:
             "SPED_UP_BEGIN": repr(self.clock.begin),
             "SPED_UP_FACTOR": repr(self.clock.factor),
         }
-        self.processes.append(Process(self.folder, module="tests.end_to_end.sped_up", **variables))
+        self.processes.append(Process(self.folder, module=module, **variables))
         return self.processes[-1]
 
     async def served(self, process: Process) -> Served:

@@ -130,6 +130,9 @@ class TokenSource:
             refused = AuthError(f"{error} - check the client id and secret, and that the client is active")
             self._circuit.record(refused, key)
             raise refused from error
+        except GenesysError as error:
+            self._circuit.record(error, key)
+            raise
         answer = decode(body, TokenAnswer, "token")
         self._check(answer)
         early = min(REFRESH_EARLY_SECONDS, answer.expires_in / 2)

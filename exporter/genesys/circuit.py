@@ -35,8 +35,14 @@ class Circuit:
             raise self._error.with_traceback(None)
 
     def record(self, error: Exception | None, key: object = None) -> None:
-        """Take note of a failure; only refusals count, each once."""
-        if not isinstance(error, self._kind) or error is self._error:
+        """Take note of a failure; only refusals count, each once. Another failure between them ends their row: where a
+        bad line answers now with this and now with that, a 403 is no reason to wait for minutes when it is mended."""
+        if error is None:
+            return
+        if not isinstance(error, self._kind):
+            self._refusals = 0 if self._refusals < PATIENCE else self._refusals
+            return
+        if error is self._error:
             return
         self._refusals = self._refusals + 1 if key == self._key else 1
         self._error, self._key, self._refused_at = error, key, self._clock.monotonic()

@@ -334,7 +334,7 @@ def _guarded(circuit: Circuit) -> Iterator[None]:
     circuit.check()
     try:
         yield
-    except ScopeError as error:
+    except GenesysError as error:
         circuit.record(error)
         raise
     circuit.reset()

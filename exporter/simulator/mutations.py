@@ -75,6 +75,8 @@ def _on_rows(change: Callable[[Row], list[Row]]) -> Callable[[Payload, int | Non
     def mutate(payload: Payload, rows: int | None) -> Payload:
         name = "results" if "results" in payload else "entities"
         every = payload.get(name, [])
+        if not isinstance(every, list):  # another fault has been here before
+            return payload
         spoiled = [changed for row in every[:rows] for changed in change(row)]
         return payload | {name: spoiled + (every[rows:] if rows is not None else [])}
 

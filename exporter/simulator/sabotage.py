@@ -91,9 +91,9 @@ def spoil(response: web.Response, faults: Sequence[Fault], asked: LoggedRequest)
 def _spoiled_payload(fault: Fault, payload: dict[str, Any], asked: LoggedRequest) -> dict[str, Any]:
     if fault.kind == "mutate":
         return fault.mutate(payload)
-    if "paging" in payload:
+    if isinstance(payload.get("paging"), dict):
         return payload | {"paging": payload["paging"] | {"nextPageToken": _next_token(fault, payload, asked.body)}}
-    return _listing_with_more(fault, payload, asked.query) if "pageNumber" in payload else payload
+    return _listing_with_more(fault, payload, asked.query) if isinstance(payload.get("pageNumber"), int) else payload
 
 
 def _next_token(fault: Fault, payload: dict[str, Any], asked: Any) -> str | None:

@@ -58,6 +58,22 @@ def test_what_is_no_refusal_does_not_count(circuit: Circuit) -> None:
     circuit.check()
 
 
+def test_refusals_among_other_failures_are_no_row(circuit: Circuit, clock: FakeClock) -> None:
+    for _ in range(PATIENCE):
+        refuse(circuit, PATIENCE - 1)
+        circuit.record(Unavailable("down"))
+    clock.advance(TOGETHER_SECONDS)
+    circuit.check()
+
+
+def test_a_probe_that_does_not_get_through_leaves_it_open(circuit: Circuit, clock: FakeClock) -> None:
+    refuse(circuit, PATIENCE)
+    circuit.record(Unavailable("down"))
+    clock.advance(TOGETHER_SECONDS)
+    with pytest.raises(ScopeError):
+        circuit.check()
+
+
 def test_the_same_refusal_counts_once(circuit: Circuit, clock: FakeClock) -> None:
     error = ScopeError("no")
     for _ in range(PATIENCE):

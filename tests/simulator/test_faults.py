@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from datetime import timedelta
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from exporter.simulator import Fault
+from exporter.simulator.mutations import MUTATIONS
 from tests.simulator.client import (
     AGGREGATES,
     NOW,
@@ -335,6 +337,20 @@ async def test_several_faults_strike_one_answer() -> None:
         answer = await api.get(QUEUES)
     assert "id" not in json.loads(answer.body)["entities"][0]
     assert org.calls("queues")[0].faults == ["slow", "content_type", "mutate"]
+
+
+async def test_any_two_faults_of_the_body_may_strike_the_same_answer() -> None:
+    org = small_org(2, requests_per_minute=10**6)
+    spoil = [{"kind": "mutate", "mutation": name} for name in MUTATIONS]
+    spoil += [{"kind": "repeat_token"}, {"kind": "endless_pages"}]
+    observations = {"filter": matches("queueId", org.queues[0].id), "metrics": ["oWaiting"]}
+    asked = ((AGGREGATES, AGGREGATES_BODY), (SUMMARY, summary_body()), (OBSERVATIONS, observations))
+    async with connected(org) as api:
+        for first, second in itertools.permutations(spoil, 2):
+            org.faults.clear()
+            org.faults.add(Fault("*", **first), Fault("*", **second))
+            statuses = [(await api.post(path, body)).status for path, body in asked]
+            assert [*statuses, (await api.get(QUEUES)).status] == [200] * 4, (first, second)
 
 
 @pytest.mark.parametrize("fields", [{"kind": "gremlins"}, {"mutation": "turn_blue"}])

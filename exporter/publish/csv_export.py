@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.models import ABANDONMENT, SLA_BREACH, FloatColumn, HistoryBucket, IntColumn, Rows, Window
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, HistoryBucket, IntColumn, Rows, Window
 from exporter.publish.cells import csv_rows, doubled, percent, whole
 from exporter.publish.filters import ALL, Index, RowFilter, anomalies_of, any_flag
 from exporter.publish.kept import KeptTexts, Key
@@ -39,6 +39,7 @@ COLUMNS = (
     "slaBreachZScore",
     "isAnomaly",
     "serviceLevelContacts",
+    "offeredZScore",
 )
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 BOM = b"\xef\xbb\xbf"
@@ -109,12 +110,13 @@ class _Sheet:
                 *(self._z.get(metric, self._nothing)[index].tolist() for metric in (ABANDONMENT, SLA_BREACH)),
                 _FLAGS[self._flags[index]].tolist(),
                 whole(at("sla_contacts")),
+                self._z.get(OFFERED, self._nothing)[index].tolist(),
             ]
         )
 
 
 def _window_sheet(shown: Shown) -> _Sheet:
-    z = {metric: shown.z(metric) for metric in (ABANDONMENT, SLA_BREACH)}
+    z = {metric: shown.z(metric) for metric in (ABANDONMENT, SLA_BREACH, OFFERED)}
     return _Sheet(shown.rows, {name: shown.column(name) for name in _WINDOW}, z, anomalies_of(shown.scores))
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from exporter.models import ScoreColumns
+from exporter.models import OFFERED, ScoreColumns
+from exporter.publish.cells import percent
 from exporter.publish.filters import ALL, Index, RowFilter, anomalies_of, any_flag
-from exporter.publish.json_rows import ALERT_NAMES, RowWriter, dumps
+from exporter.publish.json_rows import ALERT_NAMES, RowWriter, contacts, dumps
 from exporter.publish.shown import SUCCESS, Shown
 from exporter.publish.times import iso
 
@@ -89,7 +90,7 @@ def _org(shown: Shown) -> list[dict[str, Any]]:
             "mediaType": media,
             "offeredContacts": _number(shown.snapshot.org_offered[position]),
             "scores": [
-                _org_score(metric, score, position)
+                _org_score(shown, metric, score, position)
                 for metric, score in metrics.items()
                 if np.isfinite(score.z[position])
             ],
@@ -98,11 +99,19 @@ def _org(shown: Shown) -> list[dict[str, Any]]:
     ]
 
 
-def _org_score(metric: str, score: ScoreColumns, position: int) -> dict[str, Any]:
+def _org_score(shown: Shown, metric: str, score: ScoreColumns, position: int) -> dict[str, Any]:
+    """As in alerts[]: rates in percent, volume in contacts."""
+    in_unit = contacts if metric == OFFERED else percent
+    value, mean, stddev = (float(in_unit(column)[position]) for column in (score.value, score.mean, score.stddev))
     return {
         "metric": ALERT_NAMES.get(metric, metric),
+        "currentValue": _number(value),
+        "baselineMean": _number(mean),
+        "baselineStdDev": _number(stddev),
         "isAnomaly": bool(score.anomaly[position] == 1.0),
         "zScore": float(score.z[position]),
+        "samples": _number(score.samples[position]),
+        "method": shown.org_scores.method if shown.org_scores else None,
     }
 
 

@@ -149,6 +149,13 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _org_score("zscore", "z", "Deviations of the organisation's value from its own baseline."),
     _org_score("anomaly", "anomaly", "1 where the organisation's score is beyond the threshold, else 0."),
+    _org_score(
+        "baseline_mean_ratio", "mean", "Expected value of the organisation, in the unit of the queues' baselines."
+    ),
+    _org_score(
+        "baseline_stddev_ratio", "stddev", "Standard deviation of the organisation's value, in the mean's unit."
+    ),
+    _org_score("baseline_samples", "samples", "Weight of the organisation's baseline."),
 )
 
 

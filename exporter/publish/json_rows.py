@@ -97,7 +97,7 @@ class RowWriter:
         index = index[np.isfinite(score.z[index])]
         if flagged_only:
             index = index[score.anomaly[index] == 1.0]
-        in_unit = _contacts if metric == OFFERED else percent
+        in_unit = contacts if metric == OFFERED else percent
         columns = [texts(in_unit(column[index])) for column in (score.value, score.mean, score.stddev)]
         columns.append(_FLAG_TEXTS[(score.anomaly[index] == 1.0).astype(np.intp)].tolist())
         columns.append(texts(score.z[index]))
@@ -152,7 +152,7 @@ def _stands(scores: Scores, metric: str, index: Index) -> list[bytes]:
     return texts_of
 
 
-def _contacts(contacts: FloatColumn) -> FloatColumn:
+def contacts(contacts: FloatColumn) -> FloatColumn:
     return np.round(contacts, 4)
 
 

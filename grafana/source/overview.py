@@ -20,7 +20,7 @@ from grafana.source.panels import (
     table,
     timeseries,
 )
-from grafana.source.promql import MEDIA, ROW, agents, now, own, series, window_age
+from grafana.source.promql import MEDIA, ROW, agents, now, own, series, threshold, window_age
 from grafana.source.worst import ABANDONED, BREACH, EXPECTED, FLAGGED, OFFERED, WAITING
 
 #: A caller holds the line; a mail does not.
@@ -44,6 +44,7 @@ def build() -> Json:
             (8, [(12, _when()), (12, _distances())]),
             (8, [(8, _volume()), (8, _rates()), (8, _waiting())]),
             (8, [(8, _organisation()), (10, _divisions()), (6, _totals())]),
+            (8, [(16, _organisation_expected()), (8, _organisation_weight())]),
         ],
         variables=queue_variables(one=False),
         annotations=[anomaly_annotation(enabled=False)],
@@ -175,6 +176,36 @@ def _organisation() -> Json:
         [Query(distance, "{{media_type}}")],
         unit="none",
         minimum=None,
+    )
+
+
+def _organisation_expected() -> Json:
+    def by_media(name: str, *matchers: str) -> str:
+        return f"max by (media_type) ({own(name, *matchers, MEDIA)})"
+
+    mean, stddev = (
+        by_media(f"genesys_org_baseline_{part}_ratio", 'metric="offered_contacts"') for part in ("mean", "stddev")
+    )
+    lower = f"clamp_min({mean} - {stddev} * on () group_left () {threshold()}, 0)"
+    return timeseries(
+        "Contacts of the whole organisation, and usual",
+        "Contacts of all queues together in each window, what their baseline expects, and where an outage begins.",
+        [
+            Query(by_media("genesys_org_offered_contacts"), "{{media_type}}"),
+            Query(mean, "{{media_type}} usual"),
+            Query(lower, "{{media_type}} outage below"),
+        ],
+        unit="short",
+    )
+
+
+def _organisation_weight() -> Json:
+    weight = own("genesys_org_baseline_samples", 'metric="offered_contacts"', MEDIA)
+    return timeseries(
+        "Weight of the organisation's baseline",
+        "Buckets with contacts that stand behind the organisation's volume scores.",
+        [Query(f"max by (media_type) ({weight})", "{{media_type}}")],
+        unit="short",
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.models import ABANDONMENT, SLA_BREACH, HistoryBucket, Rows, Scores, SeriesKey, Snapshot
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, HistoryBucket, Rows, Scores, SeriesKey, Snapshot
 from exporter.publish.csv_export import CHUNK_BYTES, COLUMNS, HEADER, CsvWriter, bucket_text, cell, history_chunks
 from exporter.publish.filters import ALL, RowFilter
 from exporter.publish.shown import Shown
@@ -21,10 +21,10 @@ NINE = 1772355600  # 2026-03-01T09:00:00Z
 
 WINDOW_CSV = (
     "queueId,queueName,mediaType,timeInterval,totalContacts,abandonmentRate,slaBreachRate,answeredContacts,"
-    "abandonedContacts,slaBreaches,abandonmentZScore,slaBreachZScore,isAnomaly,serviceLevelContacts\r\n"
-    "q1,Sales,voice,2026-03-01T09:00:00.000Z/PT15M,12,25.0,50.0,9,3,6,4.5,1.25,true,12\r\n"
-    "q1,Sales,chat,2026-03-01T09:00:00.000Z/PT15M,0,,,0,0,0,,,,0\r\n"
-    "q2,Help & more,voice,2026-03-01T09:00:00.000Z/PT15M,10,10.0,20.0,9,1,2,-0.5,0.1,false,10\r\n"
+    "abandonedContacts,slaBreaches,abandonmentZScore,slaBreachZScore,isAnomaly,serviceLevelContacts,offeredZScore\r\n"
+    "q1,Sales,voice,2026-03-01T09:00:00.000Z/PT15M,12,25.0,50.0,9,3,6,4.5,1.25,true,12,\r\n"
+    "q1,Sales,chat,2026-03-01T09:00:00.000Z/PT15M,0,,,0,0,0,,,,0,\r\n"
+    "q2,Help & more,voice,2026-03-01T09:00:00.000Z/PT15M,10,10.0,20.0,9,1,2,-0.5,0.1,false,10,\r\n"
 )
 
 
@@ -47,9 +47,9 @@ def test_the_window_is_exactly_this() -> None:
 def test_a_closed_bucket_is_exactly_this() -> None:
     lines = history(history_bucket(NINE - 900)).split("\r\n")
     assert lines[1:] == [
-        "q1,Sales,voice,2026-03-01T08:45:00.000Z/PT15M,12,25.0,50.0,9,3,6,4.5,1.25,true,12",
-        "q1,Sales,chat,2026-03-01T08:45:00.000Z/PT15M,0,,,0,0,0,,,,0",
-        "q2,Help & more,voice,2026-03-01T08:45:00.000Z/PT15M,10,10.0,22.2222,9,1,2,-0.5,0.1,false,9",
+        "q1,Sales,voice,2026-03-01T08:45:00.000Z/PT15M,12,25.0,50.0,9,3,6,4.5,1.25,true,12,",
+        "q1,Sales,chat,2026-03-01T08:45:00.000Z/PT15M,0,,,0,0,0,,,,0,",
+        "q2,Help & more,voice,2026-03-01T08:45:00.000Z/PT15M,10,10.0,22.2222,9,1,2,-0.5,0.1,false,9,",
         "",
     ]
 
@@ -92,6 +92,15 @@ def test_a_row_is_an_anomaly_if_any_metric_is(flags: tuple[float, float, str]) -
         for metric, flag in ((ABANDONMENT, first), (SLA_BREACH, second))
     }
     assert {row["isAnomaly"] for row in read(window(snapshot(scores=Scores("zscore", 2, metrics))))} == {told}
+
+
+def test_a_volume_that_raises_the_flag_shows_its_z() -> None:
+    volume = score([12, 0, 10], [4.5, NAN, 0.25], [1, NAN, 0], [3, NAN, 9], [2, NAN, 4], [7, NAN, 9])
+    shown = read(window(snapshot(scores=Scores("seasonal", 3, {OFFERED: volume}))))
+    assert [(row["isAnomaly"], row["offeredZScore"]) for row in shown] == [("true", "4.5"), ("", ""), ("false", "0.25")]
+    z, flags = {OFFERED: np.array([4.5, NAN, 0.25])}, {OFFERED: np.array([1, NAN, 0])}
+    closed = read(history(history_bucket(NINE, z=z, anomaly=flags)))
+    assert [row["offeredZScore"] for row in closed] == ["4.5", "", "0.25"]
 
 
 def test_a_withdrawn_window_leaves_the_header() -> None:

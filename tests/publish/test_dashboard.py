@@ -108,9 +108,35 @@ def test_offered_contacts_are_scored_in_contacts_and_the_organisation_stands_apa
         {
             "mediaType": "voice",
             "offeredContacts": 22,
-            "scores": [{"metric": "offeredContacts", "isAnomaly": True, "zScore": -6.5}],
+            "scores": [
+                {
+                    "metric": "offeredContacts",
+                    "currentValue": 22,
+                    "baselineMean": 80,
+                    "baselineStdDev": 9,
+                    "isAnomaly": True,
+                    "zScore": -6.5,
+                    "samples": 4.5,
+                    "method": "seasonal",
+                }
+            ],
         },
     ]
+
+
+def test_rates_of_the_organisation_are_in_percent() -> None:
+    rate = score([NAN, 0.25], [NAN, 3.5], [NAN, 1], [NAN, 0.0712345], [NAN, 0.04], [NAN, 9])
+    told = dashboard(snapshot(org_scores=Scores("seasonal", 3.0, {ABANDONMENT: rate})))["org"][1]["scores"][0]
+    assert told == {
+        "metric": "abandonmentRate",
+        "currentValue": 25,
+        "baselineMean": 7.1235,
+        "baselineStdDev": 4,
+        "isAnomaly": True,
+        "zScore": 3.5,
+        "samples": 9,
+        "method": "seasonal",
+    }
 
 
 def test_the_head_names_the_snapshot_and_the_foot_the_datasets_and_links() -> None:

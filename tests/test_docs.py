@@ -9,12 +9,16 @@ import pytest
 
 from exporter.cli import main
 from exporter.errors import SettingsError
+from exporter.publish import access_config
+from exporter.publish.roles import ROLES
+from exporter.publish.roles import ROUTES as ROLE_ROUTES
 from exporter.reloading import LIVE
 from exporter.settings import VARIABLES, Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text("utf-8")
+ACCESS = (ROOT / "docs/access.md").read_text("utf-8")
 ROUTES = re.findall(
     r"""add_(?:get|post)\(\s*["']([^"']+)["']""", (ROOT / "exporter/publish/server.py").read_text("utf-8")
 )
@@ -97,6 +101,38 @@ def test_every_part_of_the_package_is_in_the_architecture() -> None:
     }
     parts -= {"__init__.py", "__main__.py", "settings_rules.py", "settings_sources.py", "settings_values.py"}
     assert [part for part in sorted(parts) if part not in told] == []
+
+
+def test_the_roles_are_documented_with_their_routes() -> None:
+    table = ACCESS.split("\n## Roles\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| (.+) \|$", table, re.MULTILINE))
+    assert rows.keys() == {*ROLES}
+    assert rows.pop("admin").startswith("everything")
+    assert {role: tuple(re.findall(r"`([^`]+)`", told)) for role, told in rows.items()} == {
+        role: routes for role, routes in ROLE_ROUTES.items() if routes
+    }
+
+
+def test_the_documented_access_configuration_is_taken(tmp_path: Path) -> None:
+    _, example = re.findall(r"^```yaml\n(.+?)^```", ACCESS, re.MULTILINE | re.DOTALL)
+    (tmp_path / "access.yml").write_text(example, "utf-8")
+    config, _ = access_config.parsed(tmp_path / "access.yml")
+    assert config.users
+    assert config.tokens
+    assert config.certificates
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_links_to_headings_find_them(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", path.read_text("utf-8"))
+    assert [f"{name}#{anchor}" for name, anchor in links if anchor not in anchors(path.parent / name, path)] == []
+
+
+def anchors(target: Path, itself: Path) -> set[str]:
+    """What a link to a heading of the file ends in, by GitHub's rule."""
+    text = (itself if target.is_dir() else target).read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""`check`: try the token and one call per endpoint in use, and say what works and which permission is missing.
+"""`check`: try the token, one call per endpoint in use and Redis; say what works and which permission is missing.
 
 An API client comes in, rows for a table go out; nothing is stored and nothing is published. One failure does not
 stop the rest, so that an administrator sees everything that is missing at once.
@@ -39,8 +39,10 @@ class CheckResult:
         return all(row.outcome == "ok" for row in self.rows)
 
 
-async def check_access(api: ApiClient, source: Source, clock: Clock) -> CheckResult:
-    """Try everything that a poll would."""
+async def check_access(
+    api: ApiClient, source: Source, clock: Clock, redis: Callable[[], Awaitable[str]] | None = None
+) -> CheckResult:
+    """Try everything that a poll would; `redis` says why replicas cannot agree through it, if they cannot."""
     rows: list[CheckRow] = []
 
     async def attempt(subject: str, call: Callable[[float], Awaitable[str]]) -> bool:
@@ -58,6 +60,9 @@ async def check_access(api: ApiClient, source: Source, clock: Clock) -> CheckRes
         await attempt("window", found.window)
         if OBSERVATIONS in source.datasets:
             await attempt("observations", found.observations)
+    if redis is not None:
+        fault = await redis()
+        rows.append(CheckRow("redis", "failed" if fault else "ok", fault or "it answers"))
     return CheckResult(tuple(rows), found.directory, found.queue_count)
 
 

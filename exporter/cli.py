@@ -304,10 +304,13 @@ async def _check_access(settings: Settings) -> int:
     from exporter.budget import check_budget, rhythm_of
     from exporter.check import check_access, table
     from exporter.clock import SystemClock
+    from exporter.replication import open_shared, redis_answers
 
     clock = SystemClock()
+    shared = open_shared(settings)
+    redis = partial(redis_answers, shared) if shared else None
     async with open_client(settings, clock, lambda event: None) as client:
-        result = await check_access(client.api, client.source, clock)
+        result = await check_access(client.api, client.source, clock, redis)
         print(table(result.rows))
         needed = check_budget(client.source.plan(result.directory), settings, result.queues)
     interval = rhythm_of(settings).interval_seconds

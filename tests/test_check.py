@@ -15,6 +15,7 @@ from exporter.cli import main
 from exporter.simulator import Fault, OrgConfig
 from exporter.simulator.oauth import ALL_PERMISSIONS, CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS
 from tests.conftest import FakeClock, OrgAtWork
+from tests.end_to_end.redis_server import RedisServer
 
 Org = Callable[[OrgConfig], Awaitable[OrgAtWork]]
 
@@ -33,6 +34,9 @@ class Checked:
         lines = [re.split(r"\s{2,}", line, maxsplit=2) for line in out.splitlines()]
         self.rows = {line[0]: line[1] for line in lines if len(line) == 3}
         self.details = {line[0]: line[2] for line in lines if len(line) == 3}
+
+
+PASSWORD = "s3cret-of-redis"
 
 
 Check = Callable[[Mapping[str, str]], Awaitable[Checked]]
@@ -137,3 +141,20 @@ async def test_bad_settings_are_exit_2_without_a_call(start_org: Org, check: Che
     assert checked.code == 2
     assert {line.split()[1] for line in checked.err.splitlines()} == {"settings", "EXPORTER_PORT:", "EXPORTER_BUCKET:"}
     assert org.org.requests == []
+
+
+async def test_redis_is_tried_where_the_settings_name_one(
+    start_org: Org, check: Check, require_server: Callable[[str], str], tmp_path: Path
+) -> None:
+    org = await start_org(OrgConfig(queues=2))
+    assert "redis" not in (await check(org.variables)).rows
+    with RedisServer(require_server("redis-server"), tmp_path / "redis", PASSWORD) as redis:
+        address = f"127.0.0.1:{redis.port}/0"
+        checked = await check(org.variables | {"EXPORTER_REDIS_URL": f"redis://:{PASSWORD}@{address}"})
+        assert (checked.code, checked.rows["redis"]) == (0, "ok")
+        checked = await check(org.variables | {"EXPORTER_REDIS_URL": f"redis://:wrong-{PASSWORD}@{address}"})
+        assert (checked.code, checked.rows["redis"]) == (1, "failed")
+        assert "AuthenticationError" in checked.details["redis"]
+    checked = await check(org.variables | {"EXPORTER_REDIS_URL": f"redis://:{PASSWORD}@{address}"})
+    assert (checked.code, checked.rows["redis"], checked.rows["token"]) == (1, "failed", "ok")
+    assert PASSWORD not in checked.out + checked.err

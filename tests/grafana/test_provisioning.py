@@ -94,6 +94,17 @@ def test_nothing_is_published_beyond_this_machine() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_has_or_gets_privileges(name: str) -> None:
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_exporter_has_a_read_only_root_and_time_to_stop() -> None:
+    assert SERVICES["exporter"]["read_only"] is True
+    assert int(SERVICES["exporter"]["stop_grace_period"].removesuffix("s")) > 5
+
+
 def test_volumes_are_declared() -> None:
     def named() -> Iterator[str]:
         for service in SERVICES.values():

@@ -42,8 +42,10 @@ class Fitted:
 
     @classmethod
     def of(cls, history: History, method: Method, options: ScoreOptions, window: Window) -> Fitted:
-        """Fits what `window` is scored against."""
-        with history.baseline(window.start_seconds, window.end_seconds) as pinned:
+        """Fits what `window` is scored against. A volume is measured by the very same slot of a week ago, too, so its
+        baseline is of whole days."""
+        scores_volume = OFFERED in method.metrics
+        with history.baseline(window.start_seconds, window.end_seconds, whole_days=scores_volume) as pinned:
             media = MediaTypes.of(pinned.keys)
             return cls(
                 state=pinned.state,
@@ -54,7 +56,7 @@ class Fitted:
                 index={key: column for column, key in enumerate(pinned.keys)},
                 model=method.fit(pinned.baseline, options),
                 org_index={name: column for column, name in enumerate(media.names)},
-                org_model=method.fit(summed(pinned.baseline, media), options) if OFFERED in method.metrics else None,
+                org_model=method.fit(summed(pinned.baseline, media), options) if scores_volume else None,
                 tested=options if method.z_is_tail else None,
             )
 

@@ -196,13 +196,18 @@ class History:
             return {key.queue_id: name for _, key, name in self._books.series.known() if name}
 
     @contextmanager
-    def baseline(self, window_start: int, window_end: int) -> Iterator[Pinned]:
+    def baseline(self, window_start: int, window_end: int, *, whole_days: bool = False) -> Iterator[Pinned]:
         """What a window [start, end) is scored against: the buckets of the baseline's length before `end` that end
-        by `start`. Merges wait while this is held: fit, and leave."""
+        by `start`. Merges wait while this is held: fit, and leave.
+
+        `whole_days` goes on to the buckets of the baseline's length before the one in which the window begins, so that
+        a week holds its slot of the week; they change when the others do."""
         memory = self._books.memory
+        first, end = self._span(window_start, window_end)
         with self._guard.shared():
-            baseline = memory.baseline(*self._span(window_start, window_end))
-            yield Pinned(self._state(baseline.starts), baseline, memory.keys(), memory.owners)
+            state = self._state(memory.ring.starts[memory.ring.between(first, end)])
+            baseline = memory.baseline(first - (2 * self.bucket_seconds - 1 if whole_days else 0), end)
+            yield Pinned(state, baseline, memory.keys(), memory.owners)
 
     def baseline_state(self, window_start: int, window_end: int) -> tuple[int, ...]:
         """Equal as long as `baseline` would give the same."""

@@ -124,6 +124,26 @@ def test_a_queue_that_is_closed_at_night_raises_no_flag_when_it_opens() -> None:
     assert raised <= 3  # of 24 polls × 30 queues × 3 scores, 2,160: one in 740 is chance
 
 
+@pytest.mark.parametrize("minutes_late", [0, 6])
+def test_before_a_large_queue_opens_and_after_it_has_closed_nothing_is_an_outage(minutes_late: int) -> None:
+    """A week of history holds the very same slot of a week ago, whenever in a bucket the window begins."""
+    chance = np.random.default_rng(6)
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    offered = chance.poisson(open_hours(start, 9 * DAY, ZoneInfo("UTC"), 8, 19) * [100.0, 800.0, 1600.0, 3000.0])
+    centre, polled = Centre(start, offered, offered // 20), []
+    for day in (7, 8):
+        for quarter in (*range(day * DAY + 28, day * DAY + 32), *range(day * DAY + 77, day * DAY + 82)):
+            centre.close(quarter)
+            begin = centre.start + quarter * QUARTER + minutes_late * 60
+            if offered[quarter].any() or offered[quarter + (minutes_late > 0)].any():
+                continue
+            polled.append(centre.poll_window(begin, offered[quarter], offered[quarter]))
+    assert len(polled) >= 16
+    assert flags(polled, OFFERED) == 0
+    orgs = [each.org_scores.metrics[OFFERED] for each in polled if each.org_scores is not None]
+    assert [float(each.anomaly[0]) for each in orgs] == [0.0] * len(polled)
+
+
 def test_a_queue_that_was_created_today_gets_no_wild_scores() -> None:
     chance = np.random.default_rng(3)
     start = datetime(2026, 3, 2, tzinfo=UTC)

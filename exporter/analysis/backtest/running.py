@@ -20,8 +20,9 @@ from exporter.analysis.backtest.reading import UNKNOWN_SECONDS, Past, Progress
 from exporter.analysis.backtest.report import BacktestOptions, Report
 from exporter.analysis.backtest.rows import FORMULA_STARTS
 from exporter.analysis.backtest.summary import Tally
-from exporter.analysis.scoring import METRIC_COUNTS, method
+from exporter.analysis.scoring import METRIC_COUNTS, Method, method
 from exporter.analysis.scoring.walk import Step, blocks, model_age
+from exporter.models import OFFERED
 
 DAY_SECONDS = 86_400
 #: What explains a score, as columns of ScoreColumns.
@@ -55,11 +56,11 @@ def run_backtest(
     """Walks the past once for each method; `progress` is told buckets done and buckets in all."""
     starts = past.history.starts
     counted = counted_buckets(past, options.baseline_seconds)
-    span = walked_seconds(past, options.baseline_seconds)
     total, done = len(starts) * len(options.methods), 0
     summaries, ages = [], []
     for name in options.methods:
         chosen = method(name)
+        span = walked_seconds(chosen, past, options.baseline_seconds)
         tally = Tally(chosen, past, options.scores, options.thresholds, options.kept)
         for block in blocks(chosen, past.history, options.scores, baseline_seconds=span):
             tally.add(block, counted[np.searchsorted(starts, block.starts)])
@@ -74,10 +75,10 @@ def run_backtest(
     return Report(past, options, weeks, tuple(summaries), tuple(ages))
 
 
-def walked_seconds(past: Past, baseline_seconds: int) -> int:
-    """How far before a bucket its baseline begins: the exporter's baseline reaches back from the *end* of what it
-    scores."""
-    return baseline_seconds - past.history.bucket_seconds
+def walked_seconds(chosen: Method, past: Past, baseline_seconds: int) -> int:
+    """How far before a bucket its baseline begins. As in operation: it reaches back from the *end* of what is scored,
+    and one bucket further where volume is scored, so that a week holds its slot of the week."""
+    return baseline_seconds - (0 if OFFERED in chosen.metrics else past.history.bucket_seconds)
 
 
 def counted_buckets(past: Past, baseline_seconds: int) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from exporter.analysis.archive import Archive
 from exporter.analysis.codec import DamagedError, unpack
 from exporter.analysis.memory import Memory
-from exporter.analysis.mending import LOST, mended
+from exporter.analysis.mending import LOST, Untold, is_veiled, mended
 from exporter.analysis.merging import Change, Counted, Incoming, digest, packed
 from exporter.analysis.register import Register
 from exporter.analysis.series import COUNTERS, SeriesTable
@@ -78,7 +78,7 @@ class Books:
             self.series.touch(change.positions, change.counts, change.start)
             self.series.keep_alive(change.lost, change.start)
             if change.start in in_memory:
-                self.memory.write(change.start, change.positions, change.counts, change.lost)
+                self.memory.write(change.start, change.positions, change.counts, change.lost, veiled=change.veiled)
             self.archive.put(change.start, change.packed, keeps_scores=self.register.fetched(change.start))
             self.register.put(change.start, change.digest)
         self.series.settle()
@@ -171,7 +171,7 @@ class Books:
             return None
         counted = self._counted(start, (positions, counts))
         lost = np.flatnonzero(dense[LOST]) if LOST in dense else positions[:0]
-        return Change(start, found, digest(found), counted, positions, counts, lost)
+        return Change(start, found, digest(found), counted, positions, counts, lost, is_veiled(dense))
 
     def _mended(
         self,
@@ -184,10 +184,8 @@ class Books:
     ) -> dict[str, IntColumn]:
         """The bucket with what history knows in the place of what the batch does not tell."""
         lost = incoming.is_lost(bucket, positions, len(self.series))
-        if incoming.batch.lost.others:
-            silent = ~np.any([column > 0 for column in dense.values()], axis=0)
-            lost |= silent & self.series.in_use() & ~foreign
-        return mended(dense, lost, foreign, self._known(start) if lost.any() or foreign.any() else None)
+        untold = Untold(lost, foreign, incoming.batch.lost.others)
+        return mended(dense, untold, self._known(start) if untold else None)
 
     def _known(self, start: int) -> dict[str, NDArray[Any]] | None:
         """The bucket as history has it, None where it has not or cannot read it."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from exporter.analysis.baseline import BASELINE_COUNTS, Baseline
 from exporter.analysis.codec import DamagedError, unpack
-from exporter.analysis.mending import LOST
+from exporter.analysis.mending import LOST, VEILED, silent
 from exporter.analysis.ring import Ring
 from exporter.analysis.series import SeriesTable
 from exporter.analysis.store import BucketRow
@@ -37,6 +37,7 @@ class Memory:
         self.owners = np.zeros(0, np.int64)  # position, by column; replaced, never changed
         self._keys: tuple[SeriesKey, ...] | None = ()
         self._lost: dict[int, IntColumn] = {}  # positions whose counts nobody knows, by start of the bucket
+        self._veiled: set[int] = set()  # buckets of which no silence is a zero
 
     def keys(self) -> tuple[SeriesKey, ...]:
         """The series of each column; the same object until a column comes or goes."""
@@ -51,16 +52,24 @@ class Memory:
         return Baseline(self._bucket_seconds, starts, self.ring.counts(rows), self._lost_in(starts))
 
     def lost(self, start: int) -> IntColumn:
-        """Positions of the series whose counts in a bucket nobody knows."""
-        return self._lost.get(start, NOBODY)
+        """Positions of the series with a column whose counts in a bucket nobody knows."""
+        marked = self._lost.get(start, NOBODY)
+        row = self.ring.row(start) if start in self._veiled else None
+        return marked if row is None else np.union1d(marked, self.owners[silent(row, len(self.owners))])
 
     def write(
-        self, start: int, positions: IntColumn, counts: Mapping[str, IntColumn], lost: IntColumn = NOBODY
+        self,
+        start: int,
+        positions: IntColumn,
+        counts: Mapping[str, IntColumn],
+        lost: IntColumn = NOBODY,
+        *,
+        veiled: bool = False,
     ) -> None:
         """Writes a bucket for which a row was reserved."""
         self._give_columns(np.union1d(positions, lost) if len(lost) else positions)
         self.ring.write(start, counts, self._columns[positions])
-        self._note_lost(start, lost)
+        self._note_lost(start, lost, veiled=veiled)
 
     def load(self, starts: IntColumn, rows: Iterable[BucketRow]) -> None:
         """Fills the ring anew with `starts` (ascending) from stored rows, of which it takes those it needs."""
@@ -69,6 +78,7 @@ class Memory:
         self.ring.clear(len(self.owners))
         self.ring.reserve(starts)
         self._lost.clear()
+        self._veiled.clear()
         wanted = set(starts.tolist())
         for row in rows:
             if row.start in wanted:
@@ -100,15 +110,23 @@ class Memory:
         self._own(self.owners[alive])
         return True
 
-    def _note_lost(self, start: int, lost: IntColumn) -> None:
+    def _note_lost(self, start: int, lost: IntColumn, *, veiled: bool) -> None:
         self._lost.pop(start, None)
-        if len(lost):
+        self._veiled.discard(start)
+        if len(lost) or veiled:
             oldest = self.ring.starts[0]
-            self._lost = {each: of for each, of in self._lost.items() if each >= oldest} | {start: lost}
+            self._lost = {each: of for each, of in self._lost.items() if each >= oldest}
+            self._veiled = {each for each in self._veiled if each >= oldest}
+        if len(lost):
+            self._lost[start] = lost
+        if veiled:
+            self._veiled.add(start)
 
     def _lost_in(self, starts: IntColumn) -> Flags | None:
         """By bucket and column, whose counts nobody knows; None where all are known, as they mostly are."""
-        if not self._lost or self._lost.keys().isdisjoint(starts.tolist()):
+        if not self._lost and not self._veiled:
+            return None
+        if (self._lost.keys() | self._veiled).isdisjoint(starts.tolist()):
             return None
         flags = np.zeros((len(starts), self.ring.width), bool)
         for row, start in enumerate(starts.tolist()):
@@ -131,11 +149,12 @@ class Memory:
         self._columns[owners] = np.arange(len(owners))
 
     def _load_row(self, row: BucketRow) -> None:
-        counts = unpack(row.counts, (*BASELINE_COUNTS, LOST))
+        counts = unpack(row.counts, (*BASELINE_COUNTS, LOST, VEILED))
         length = row.counts.length
-        self._note_lost(row.start, np.flatnonzero(counts.pop(LOST, NOBODY)))
+        lost, veiled = np.flatnonzero(counts.pop(LOST, NOBODY)), counts.pop(VEILED, None) is not None
         if length > len(self._series):
             raise DamagedError(f"a bucket of {length} series, but {len(self._series)} are known")
         here = slice(0, int(np.searchsorted(self.owners, length)))  # owners ascend while loading
         positions = self.owners[here]
         self.ring.write(row.start, {name: column[positions] for name, column in counts.items()}, here)
+        self._note_lost(row.start, lost, veiled=veiled)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.codec import Packed, pack, trim
-from exporter.analysis.mending import LOST
+from exporter.analysis.mending import LOST, VEILED
 from exporter.models import BUCKET_COUNTS, BucketBatch, Flags, IntColumn
 
 #: Counts of one bucket and the positions they belong to.
@@ -77,7 +77,7 @@ class Incoming:
 
 def packed(dense: Mapping[str, IntColumn]) -> Packed:
     """Columns by position as bytes; equal counts give equal bytes."""
-    return pack(trim({name: dense[name] for name in (*BUCKET_COUNTS, LOST) if name in dense}))
+    return pack(trim({name: dense[name] for name in (*BUCKET_COUNTS, LOST, VEILED) if name in dense}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Change:
     positions: IntColumn  # of its counts
     counts: Mapping[str, IntColumn]
     lost: IntColumn  # positions whose counts nobody knows
+    veiled: bool  # and those of all others without a contact
 
 
 def digest(packed: Packed) -> int:

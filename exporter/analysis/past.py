@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.analysis.codec import Packed, pack, unpack
-from exporter.analysis.mending import LOST
+from exporter.analysis.mending import LOST, VEILED, unknown
 from exporter.analysis.rows import sort_text
 from exporter.analysis.series import SeriesTable
 from exporter.analysis.store import BucketRow
-from exporter.models import Flags, FloatColumn, HistoryBucket, IntColumn, Rows
+from exporter.models import BUCKET_COUNTS, Flags, FloatColumn, HistoryBucket, IntColumn, Rows
 
 #: How an anomaly flag is stored: 0 and 1 are themselves.
 NO_FLAG = 2
@@ -53,8 +53,10 @@ class PastRows:
 
     def bucket(self, row: BucketRow, bucket_seconds: int) -> HistoryBucket:
         """One stored bucket, decoded."""
-        counts = {name: self._pick(column, 0).astype(np.int64) for name, column in unpack(row.counts).items()}
-        lost = counts.pop(LOST, None)
+        columns = unpack(row.counts)
+        counts = {name: self._pick(columns[name], 0).astype(np.int64) for name in BUCKET_COUNTS if name in columns}
+        length = int(self.positions.max(initial=-1)) + 1
+        lost = unknown(columns, length)[self.positions] if LOST in columns or VEILED in columns else None
         scores = {} if row.scores is None else unpack(row.scores)
         z = {name[:-2]: self._pick(each, np.nan) for name, each in scores.items() if name.endswith(".z")}
         flags = {name[:-8]: self._pick(each, NO_FLAG) for name, each in scores.items() if name.endswith(".anomaly")}
@@ -72,13 +74,13 @@ class PastRows:
 
 
 def pack_scores(
-    scores: Mapping[str, tuple[FloatColumn, FloatColumn]], positions: IntColumn, length: int, unknown: Flags
+    scores: Mapping[str, tuple[FloatColumn, FloatColumn]], positions: IntColumn, length: int, lost: Flags
 ) -> Packed:
     """z and anomaly by metric, of the series at `positions`, as columns by position; none where counts are unknown."""
     columns: dict[str, NDArray[Any]] = {}
     for metric, (z, anomaly) in scores.items():
         columns[f"{metric}.z"] = np.full(length, np.nan, np.float32)
-        columns[f"{metric}.z"][positions] = np.where(unknown, np.nan, z)
+        columns[f"{metric}.z"][positions] = np.where(lost, np.nan, z)
         columns[f"{metric}.anomaly"] = np.full(length, NO_FLAG, np.uint8)
-        columns[f"{metric}.anomaly"][positions] = np.where(np.isnan(anomaly) | unknown, NO_FLAG, anomaly)
+        columns[f"{metric}.anomaly"][positions] = np.where(np.isnan(anomaly) | lost, NO_FLAG, anomaly)
     return pack(columns)

@@ -69,10 +69,6 @@ class SeriesTable:
         self._extend()
         return positions[some]
 
-    def in_use(self) -> Flags:
-        """By position, whether it is a series'."""
-        return np.array([key is not None for key in self._keys], bool)
-
     def of_other_queues(self, about: Container[str] | None) -> Flags:
         """By position, the series whose queues are not among these; none where all queues are meant."""
         flags = [about is not None and key is not None and key.queue_id not in about for key in self._keys]

@@ -38,6 +38,8 @@ from exporter.models import BUCKET_COUNTS, WINDOW_COLUMNS, BucketBatch, IntColum
 
 BUCKET_METRICS = ("nOffered", "oServiceLevel", "tAbandon", "tAnswered", "tFlowOut")
 WINDOW_METRICS = (*BUCKET_METRICS, "oServiceTarget", "tHandle", "tWait")
+#: What only a queue has.
+QUEUE_METRICS = frozenset({"nOffered", "oServiceLevel", "oServiceTarget", "tFlowOut"})
 
 #: Counts by the metric whose `stats.count` they are; times by the metric whose `stats.sum` they are.
 _COUNTS = {
@@ -240,7 +242,7 @@ def _read_body(
     for row in good_rows(_results(body), Row, rejects, about):
         key = _key(row.group)
         if key is None:
-            rejects.add("missing_id")
+            rejects.add("missing_id", None if _is_about_a_queue(row) else ())
         elif ids is not None and key.queue_id not in ids:
             strangers += 1
         elif selection.takes_media(key.media_type):
@@ -296,6 +298,12 @@ def _results(body: bytes) -> list[msgspec.Raw]:
 def _key(group: Mapping[str, str]) -> SeriesKey | None:
     queue_id = group.get("queueId")
     return SeriesKey(queue_id, group.get("mediaType", "")) if queue_id else None
+
+
+def _is_about_a_queue(row: Row) -> bool:
+    """Whether a row that names no queue has lost the name: contacts that never met a queue, such as direct calls, come
+    without one, and with times of talk and handling alone."""
+    return any(metric.metric in QUEUE_METRICS for cell in row.data for metric in cell.metrics)
 
 
 def _values(metrics: list[Metric], about: LostCell, rejects: Rejects) -> list[float] | None:

@@ -2,8 +2,9 @@
 
 Nothing is zero-filled, so that an empty answer is how the service says that nothing happened, and also what is left
 of an answer when something in between goes wrong. Comes in: how to read, and which contacts of which interval a
-reading tells. A silence that nobody has heard yet is read twice; one that earlier answers refute is a PayloadError,
-and from then on no silence is believed until somebody speaks again or patience ends. Lost rows are no silence.
+reading tells. A silence that nobody has heard yet is read twice, also a long one beside a few contacts; one that
+earlier answers refute is a PayloadError, and from then on no silence is believed until somebody speaks again or
+patience ends. Lost rows are no silence.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from exporter.models import BucketBatch, Lost, QueueTable
 LEAST_PROBABILITY = 1e-6
 #: Of contacts that were told before, even all may be taken back: by a correction, or with the queue that they had.
 MOST_SHARE = 0.99
+#: An answer about many buckets is read again where the contacts lie within less than this share of them: a contact
+#: centre is open for longer than a third of the day. Few buckets are wanted whole, or three of them.
+LEAST_EXTENT, FEW_BUCKETS = 1 / 3, 3
 #: Intervals with contacts that are remembered: two days of quarter hours, or some hours of polls beside them.
 REMEMBERED = 400
 
@@ -83,7 +87,7 @@ class Silence:
     def _is_old_news(self, told: list[Told], *, background: bool) -> bool:
         if self._is_refuted(told):
             return False
-        return _speaks(told) or (self._silent and not background)
+        return _speaks_throughout(told) or (self._silent and not background and not _speaks(told))
 
     def _is_refuted(self, told: Iterable[Told]) -> bool:
         told = list(told)
@@ -108,6 +112,13 @@ class Silence:
         if not reading.lost:
             self._silent = not _speaks(told)
         return reading
+
+
+def _speaks_throughout(told: list[Told]) -> bool:
+    """False where a long silence surrounds the contacts: so looks the answer about a shorter span, from a cache."""
+    speaking = [place for place, each in enumerate(told) if each.contacts]
+    extent = speaking[-1] - speaking[0] + 1 if speaking else 0
+    return extent >= max(len(told) * LEAST_EXTENT, min(len(told), FEW_BUCKETS))
 
 
 def _speaks(told: Iterable[Told]) -> bool:

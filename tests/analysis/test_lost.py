@@ -16,7 +16,20 @@ from exporter.analysis.snapshot import MediaTypes
 from exporter.models import OFFERED, HistoryBucket, Lost, SeriesKey, Window
 from exporter.publish.csv_export import history_chunks
 from exporter.replicas.wire import Readings, bucket_bytes, bucket_of, readings_bytes, readings_of
-from tests.analysis.building import QUARTER, A, B, C, at, batch, cell, content, open_history, start_of, window_table
+from tests.analysis.building import (
+    QUARTER,
+    A,
+    B,
+    C,
+    Cell,
+    at,
+    batch,
+    cell,
+    content,
+    open_history,
+    start_of,
+    window_table,
+)
 from tests.analysis.test_snapshot import Desk, directory, value
 from tests.analysis.traffic import DAY, history, weeks
 
@@ -30,7 +43,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> History:
 
 
 def lost_in(kept: History, quarter: int) -> set[SeriesKey]:
-    bucket = next(kept.read(start_of(quarter), start_of(quarter + 1)))
+    bucket = next(each for each in kept.read(0, 2**40) if each.start_seconds == start_of(quarter))
     rows = [] if bucket.lost is None else np.flatnonzero(bucket.lost).tolist()
     return {bucket.rows.keys[row] for row in rows}
 
@@ -40,6 +53,11 @@ def unknown_in_baseline(kept: History, quarter: int) -> set[SeriesKey]:
         row = pinned.baseline.starts.tolist().index(start_of(quarter))
         flags = pinned.baseline.lost
         return set() if flags is None else {pinned.keys[column] for column in np.flatnonzero(flags[row]).tolist()}
+
+
+def open_history_again(kept: History, folder: Path) -> History:
+    kept.close()
+    return open_history(folder / "h.sqlite3", now=at(4))
 
 
 @pytest.mark.parametrize("lost", [LOST_A, OTHERS])
@@ -77,6 +95,34 @@ def test_of_series_that_nobody_names_the_silence_is_not_believed(kept: History) 
     kept.merge(batch({start_of(0): {A: cell(1), C: cell(1)}}))
     kept.merge(batch({start_of(1): {B: cell(2)}}, lost=OTHERS))
     assert lost_in(kept, 1) == unknown_in_baseline(kept, 1) == {A, C}
+
+
+def test_a_series_that_becomes_known_later_is_unknown_there_too(tmp_path: Path) -> None:
+    kept = open_history(tmp_path / "h.sqlite3", now=at(0))
+    kept.merge(batch({start_of(1): {B: cell(2)}}, lost=OTHERS))
+    kept.merge(batch({start_of(0): {A: cell(1)}, start_of(2): {A: cell(1), B: cell(1)}}))
+    for _ in range(2):
+        assert lost_in(kept, 1) == unknown_in_baseline(kept, 1) == {A}
+        assert lost_in(kept, 2) == unknown_in_baseline(kept, 2) == set()
+        kept = open_history_again(kept, tmp_path)
+
+
+@pytest.mark.parametrize("told", [{}, {A: cell(3)}])
+def test_a_whole_answer_lifts_the_veil(kept: History, told: dict[SeriesKey, Cell]) -> None:
+    kept.merge(batch({start_of(0): {A: cell(1), B: cell(1)}}))
+    kept.merge(batch({start_of(1): {B: cell(2)}}, lost=OTHERS))
+    kept.merge(batch({start_of(1): {B: cell(2)}}, lost=OTHERS))
+    assert lost_in(kept, 1) == {A}
+    kept.merge(batch({start_of(1): {B: cell(2), **told}}))
+    assert lost_in(kept, 1) == unknown_in_baseline(kept, 1) == set()
+    assert content(kept)[start_of(1)] == {B: cell(2), **told}
+
+
+def test_of_an_answer_that_lost_one_series_only_that_stays_veiled(kept: History) -> None:
+    kept.merge(batch({start_of(0): {A: cell(1), B: cell(1), C: cell(1)}}))
+    kept.merge(batch({start_of(1): {B: cell(2)}}, lost=OTHERS))
+    kept.merge(batch({start_of(1): {B: cell(2)}}, lost=Lost(frozenset({(0, A)}))))
+    assert lost_in(kept, 1) == unknown_in_baseline(kept, 1) == {A}
 
 
 def test_a_series_of_which_all_was_lost_is_known_by_that(kept: History) -> None:

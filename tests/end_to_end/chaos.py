@@ -390,8 +390,8 @@ class Chaos:
             async with aiohttp.ClientSession(auto_decompress=False) as session:
                 while await self._exchange(session, reader, writer):
                     pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, aiohttp.ClientError):
+            pass  # one of the two has gone, and so does the other
         finally:
             writer.close()
 

@@ -300,6 +300,7 @@ def test_a_broken_row_loses_nothing_that_another_row_tells(order: int) -> None:
         ({**row(), "data": "soon"}, Lost(frozenset((place, KEY) for place in range(4)))),
         (row(cell(metric("nOffered", count=1), when=NEXT[:30])), Lost(frozenset((place, KEY) for place in range(4)))),
         (row(cell(metric("nOffered", count=1)), queue=""), Lost(others=True)),
+        (row(cell(metric("tHandle", count=1, sum=1), metric("tAnswered", count=1, sum=1)), queue=None), Lost()),
         ({"data": []}, Lost(others=True)),
         ({**row(cell(metric("nOffered", count="5"))), "group": {"queueId": "q", "mediaType": "fax"}}, Lost()),
     ],

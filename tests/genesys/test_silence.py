@@ -57,7 +57,7 @@ async def ask(silence: Silence, *answers: QueueTable | BucketBatch, background: 
 
 async def test_whoever_speaks_is_believed_at_once(silence: Silence) -> None:
     assert await ask(silence, window(0, 5)) == 1
-    assert await ask(silence, buckets(5, 3, 0)) == 1
+    assert await ask(silence, buckets(5, 3, 0, 1)) == 1
 
 
 async def test_a_silence_that_is_news_is_read_twice_and_then_no_more(silence: Silence) -> None:
@@ -66,6 +66,24 @@ async def test_a_silence_that_is_news_is_read_twice_and_then_no_more(silence: Si
     assert await ask(silence, window(120, 1)) == 1
     assert await ask(silence, window(180, 0)) == 2
     assert [await ask(silence, buckets(0, 0), background=True) for _ in range(2)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("contacts", "times"),
+    [
+        ((0, 1), 2),
+        ((1, 1), 1),
+        ((0, 0, 0, 0, 0, 0, 0, 9), 2),
+        ((0, 1, 1, 1, 0, 0, 0, 0), 1),
+        ((0,) * 30 + (1,) * 36 + (0,) * 30, 1),
+        ((0,) * 40 + (1,) * 16 + (0,) * 40, 2),
+    ],
+)
+async def test_a_long_silence_beside_a_few_contacts_is_read_twice(
+    silence: Silence, contacts: tuple[int, ...], times: int
+) -> None:
+    """The answer about one bucket, kept by a cache, looks so when it is given to a question about eight."""
+    assert await ask(silence, buckets(*contacts)) == times
 
 
 async def test_a_silence_that_is_over_at_the_second_reading_was_none(silence: Silence) -> None:

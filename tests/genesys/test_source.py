@@ -187,8 +187,10 @@ async def test_the_whole_org_that_is_refused_is_not_asked_again(client: Client) 
 # What history is told must be whole
 
 
-SPOILT = Reply({"results": [row("a", -5), row("b", 2)]})
-WHOLE = Reply({"results": [row("a", 1), row("b", 2)]})
+QUARTERS = [Window.of_epoch(start, start + 900) for start in range(START, START + 3600, 900)]
+OF_B = [row("b", 2, when) for when in QUARTERS]
+SPOILT = Reply({"results": [row("a", -5), *OF_B]})
+WHOLE = Reply({"results": [row("a", 1), *OF_B]})
 
 
 async def test_closed_buckets_of_which_a_row_was_lost_are_asked_for_again(client: Client) -> None:
@@ -224,7 +226,7 @@ async def test_a_row_that_stays_broken_is_done_without_in_the_end(
     client.service.script(AGGREGATES, SPOILT)
     assert await ask() == ("b",)
     assert len(client.service.calls(AGGREGATES)) == calls + 2
-    client.service.script(AGGREGATES, Reply({"results": [row(""), row("b", 2)]}))
+    client.service.script(AGGREGATES, Reply({"results": [row(""), *OF_B]}))
     with pytest.raises(PayloadError):
         await ask()
 

@@ -133,6 +133,20 @@ class Target:
         finally:
             writer.transport.abort()
 
+    async def everything(self, request: bytes) -> bytes:
+        """All answers to whatever the server takes for requests, until it says nothing more."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        answers = b""
+        try:
+            writer.write(request)
+            while more := await asyncio.wait_for(reader.read(2**16), 0.5):
+                answers += more
+        except TimeoutError:
+            pass
+        finally:
+            writer.transport.abort()
+        return answers
+
 
 async def _all(reader: asyncio.StreamReader) -> bytes:
     """The first answer, or what there is of it when the server closes."""
@@ -220,6 +234,34 @@ async def test_methods_and_versions(target: Target) -> None:
         asked = request(b"GET", b"/metrics", version=version)
         if answer := await target.ask(asked):
             check(asked, answer)
+
+
+SMUGGLED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 5\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Length: %d\r\n\r\n" % len(SMUGGLED),
+        b"Content-Length: +0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_no_request_is_hidden_in_another(target: Target, method: bytes, headers: bytes) -> None:
+    answer = await target.everything(method + b" /-/healthy HTTP/1.1\r\nHost: x\r\n" + headers + SMUGGLED)
+    check(headers, answer)
+    assert answer.count(b"HTTP/1.") == 1
+    assert b"genesys_" not in answer
+
+
+async def test_requests_in_one_packet_are_answered_in_order(target: Target) -> None:
+    paths = [b"/-/healthy", b"/nothing", b"/metrics"] * 20
+    answer = await target.everything(b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths))
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == [b"200", b"404", b"200"] * 20
 
 
 async def test_headers(target: Target, caplog: pytest.LogCaptureFixture) -> None:

@@ -288,11 +288,8 @@ class Settings(BaseSettings):
 
     def _credential(self, field: str) -> str:
         path, secret = getattr(self, f"{field}_file"), getattr(self, field)
-        try:
-            if path is not None:
-                return values.read_secret(path)
-        except ValueError as error:
-            raise SettingsError([f'GENESYS_{field.upper()}_FILE: "{path}" {error}']) from error
+        if path is not None:
+            return _secret_in(f"GENESYS_{field.upper()}_FILE", path)
         return "" if secret is None else str(secret.get_secret_value())
 
     def describe(self) -> list[tuple[str, str, str]]:
@@ -341,8 +338,15 @@ def load_settings(
 
 def _redis_of(settings: Settings) -> str | None:
     if settings.redis_url_file is not None:
-        return values.read_secret(settings.redis_url_file)
+        return _secret_in("EXPORTER_REDIS_URL_FILE", settings.redis_url_file)
     return None if settings.redis_url is None else settings.redis_url.get_secret_value()
+
+
+def _secret_in(variable: str, path: Path) -> str:
+    try:
+        return values.read_secret(path)
+    except ValueError as error:
+        raise SettingsError([f'{variable}: "{path}" {error}']) from error
 
 
 def _reading(environ: Mapping[str, str] | None, defaults: Mapping[str, str]) -> type[Settings]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from exporter import machine
 from exporter.app import Running
 from exporter.clock import SystemClock
 from exporter.models import Snapshot
@@ -30,6 +31,7 @@ async def attend(exporter: Running, hangup: asyncio.Event, systemd: Systemd) -> 
     helpers = [
         asyncio.create_task(_reload_on(hangup, exporter.reloader)),
         asyncio.create_task(systemd.keep_watch(exporter.alive, SystemClock())),
+        asyncio.create_task(_keep_after(exporter.poller.first_poll_done)),
     ]
     try:
         await exporter.work
@@ -38,6 +40,11 @@ async def attend(exporter: Running, hangup: asyncio.Event, systemd: Systemd) -> 
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
+
+
+async def _keep_after(first_poll: asyncio.Event) -> None:
+    await first_poll.wait()
+    machine.keep_what_is_there()
 
 
 async def _reload_on(hangup: asyncio.Event, reloader: Reloader) -> None:

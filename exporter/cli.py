@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter import __version__
+from exporter import __version__, machine
 from exporter.errors import ExporterError, SettingsError
 from exporter.logs import configure_logging
 from exporter.progress import Progress
@@ -155,6 +155,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _load()
     signals.run(lambda: _serve(settings, signals))
     return OK
+    machine.settle()
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -162,6 +163,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     with _demo_history() as history:
         defaults = {**DEMO_DEFAULTS, "EXPORTER_HISTORY": history}
         if arguments.queues > DEMO_QUICK_QUEUES:
+    machine.settle()
             del defaults["EXPORTER_POLL_INTERVAL"]
         port = {} if arguments.port is None else {"EXPORTER_PORT": str(arguments.port)}
         _load(defaults=defaults, overrides=port, require_credentials=False)  # faults first, before a socket opens

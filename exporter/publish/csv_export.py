@@ -44,8 +44,9 @@ COLUMNS = (
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 BOM = b"\xef\xbb\xbf"
 
-#: Small buckets are put together to chunks of this size, so that each is worth a write.
-CHUNK_BYTES = 256 * 1024
+#: Buckets are put together to chunks of this size: each goes from the walk's thread to the event loop and back, which
+#: costs a tenth of the time that 256 kB take to make.
+CHUNK_BYTES = 1024 * 1024
 
 _WINDOW = ("offered", "abandonment_ratio", "sla_breach_ratio", "answered", "abandoned", "sla_breached", "sla_contacts")
 

@@ -1,0 +1,28 @@
+"""The interpreter is set for the exporter's work before anything else, by the commands that serve."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from exporter import machine
+
+READ = "import gc, sys; print(gc.get_threshold(), sys.getswitchinterval(), gc.get_freeze_count() > 0)"
+
+
+def printed(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+
+
+def test_threads_give_way_and_collections_are_rare() -> None:
+    settled = printed(f"from exporter import machine; machine.settle(); machine.keep_what_is_there(); {READ}")
+    assert settled == f"{machine.COLLECT_AFTER} {machine.SWITCH_SECONDS} True"
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_the_commands_that_serve_settle_before_they_read_settings(command: str) -> None:
+    code = f"from exporter.cli import main; main([{command!r}]); {READ}"
+    faulty = f"import os; os.environ['EXPORTER_PORT'] = 'x'; {code}"
+    assert printed(faulty).startswith(str(machine.COLLECT_AFTER))

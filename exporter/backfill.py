@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from exporter.clock import Clock
-from exporter.errors import GenesysError, PayloadError, QueryError, Unavailable
+from exporter.errors import AuthError, GenesysError, PayloadError, QueryError, Unavailable
 from exporter.models import BucketBatch, Directory, Window
 from exporter.poller import Rhythm, Source
 
@@ -150,13 +150,14 @@ class Backfill:
         await asyncio.to_thread(self._keeper.merge, batch)
         self._chunk += max(1, self._chunk // GROWTH)
         if self._failing is not None:
-            log.info("back-fill: works again")
+            log.log(logging.DEBUG if self._failing == AuthError.reason else logging.INFO, "back-fill: works again")
             self._failing = None
         return True
 
     def _note_failure(self, error: GenesysError, span: Window) -> bool:
         if self._failing != error.reason:
-            log.warning("back-fill: %s; it goes on by itself", error)
+            known = isinstance(error, AuthError)  # the polls meet the same refusal and say so
+            log.log(logging.DEBUG if known else logging.WARNING, "back-fill: %s; it goes on by itself", error)
         self._failing = error.reason
         buckets = (span.end_seconds - span.start_seconds) // self._rhythm.bucket_seconds
         if isinstance(error, PayloadError | QueryError | Unavailable):

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from exporter.clock import Clock
-from exporter.errors import GenesysError, RateLimited, SettingsError
+from exporter.errors import AuthError, GenesysError, RateLimited, SettingsError
 from exporter.models import (
     HISTORY,
     OBSERVATIONS,
@@ -354,11 +354,16 @@ class Poller:
     def _fail(self, dataset: str, error: GenesysError) -> None:
         before = self.readings.states[dataset]
         self._failures[dataset] = error
-        if before.up is False and before.reason == error.reason:
+        if (before.up is False and before.reason == error.reason) or self._is_told(error):
             log.debug("%s: still failing: %s", dataset, error)
         else:
             log.warning("%s: %s", dataset, error)
         self.readings.states[dataset] = replace(before, up=False, reason=error.reason, message=str(error))
+
+    def _is_told(self, error: GenesysError) -> bool:
+        """Credentials are the same for all datasets: that they are refused is said once."""
+        states = self.readings.states.values()
+        return isinstance(error, AuthError) and any(not each.up and each.reason == error.reason for each in states)
 
     def _report(self, started: datetime, seconds: float) -> PollReport:
         failed = self._failures

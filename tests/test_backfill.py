@@ -276,7 +276,8 @@ async def test_a_failure_waits_ever_longer_and_goes_on_by_itself(
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
     assert rig.full
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"back-fill: {error}; it goes on by itself", "back-fill: works again"]
+    told = [f"back-fill: {error}; it goes on by itself", "back-fill: works again"]
+    assert said == ([] if isinstance(error, AuthError) else told)  # of refused credentials the polls speak
 
 
 async def test_a_success_makes_the_next_pause_short_again(rig: Rig) -> None:

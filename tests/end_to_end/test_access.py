@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+import pytest
 
 from exporter.simulator import OrgConfig
 from exporter.simulator.oauth import ALL_PERMISSIONS, QUEUE_OBSERVATIONS
@@ -43,8 +46,9 @@ async def test_a_secret_rotated_in_its_file_is_taken_up_by_the_next_poll(start: 
 
 
 async def test_refused_credentials_are_not_tried_at_every_poll_but_new_ones_are_at_once(
-    start: Starter, tmp_path: Path
+    start: Starter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     config = OrgConfig(queues=3)
     secret_file = tmp_path / "client-secret"
     secret_file.write_text(config.client_secret, "utf-8")
@@ -56,7 +60,11 @@ async def test_refused_credentials_are_not_tried_at_every_poll_but_new_ones_are_
     minutes = (at_work.clock.now() - begin).total_seconds() / 60
     assert refused.failures["auth"] == 20
     assert 3 <= len(at_work.org.calls("token")) - before <= 3 + minutes / 5 + 1
-    assert (await at_work.get("/-/ready")).status == 503
+    ready = await at_work.get("/-/ready")
+    assert ready.status == 503
+    assert "check the client id and secret" in ready.text
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([each for each in told if "check the client id" in each]) == len(told) == 1  # in twenty minutes
 
     secret_file.write_text("rotated-secret", "utf-8")
     mended = await at_work.polls()

@@ -91,7 +91,7 @@ def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-events", metavar="N", help="default: EXPORTER_ANOMALY_MIN_EVENTS")
     parser.add_argument("--min-difference", metavar="SHARE", help="default: EXPORTER_ANOMALY_MIN_DIFFERENCE")
     parser.add_argument("--direction", metavar="SIDES", help="default: EXPORTER_ANOMALY_DIRECTION")
-    parser.add_argument("--baseline-days", type=_at_least_one, metavar="N", help="default: EXPORTER_BASELINE_DAYS")
+    parser.add_argument("--baseline-days", type=_days, metavar="N", help="default: EXPORTER_BASELINE_DAYS")
     parser.add_argument("--timezone", metavar="ZONE", help="IANA name of the local time; default: EXPORTER_TIMEZONE")
     parser.add_argument("--list", type=_none_or_more, default=20, metavar="N", help="flagged buckets to list")
     parser.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score")
@@ -110,6 +110,10 @@ def _add_org_options(parser: argparse.ArgumentParser, port_help: str) -> None:
 
 def _at_least_one(text: str) -> int:
     return _whole_number(text, 1, 100_000)
+
+
+def _days(text: str) -> int:
+    return _whole_number(text, 1, 366)
 
 
 def _none_or_more(text: str) -> int:

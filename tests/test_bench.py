@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import history, poll, scrape
+from bench import backtest, history, poll, scrape
 from bench.__main__ import table
 
 
@@ -16,6 +16,12 @@ def test_a_week_is_exported_row_by_row() -> None:
     taken = history.measured(3)
     assert taken["export_rows"] == 3 * 672
     assert taken["disk_mb"] > 0
+
+
+def test_a_backtest_reads_every_row_and_tells_every_method() -> None:
+    figures = backtest.measured(3, 2)
+    assert figures["rows"] == 3 * 2 * 96
+    assert all(figures[f"{name}, scores per s"] > 0 for name in ("seasonal", "robust", "zscore"))
 
 
 def test_the_dashboard_is_asked() -> None:

@@ -155,19 +155,19 @@ def _load(**options: Any) -> Settings:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    machine.settle()
     signals = Signals(hangups=True)
     settings = _load()
     signals.run(lambda: _serve(settings, signals))
     return OK
-    machine.settle()
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    machine.settle()
     signals = Signals(hangups=True)
     with _demo_history() as history:
         defaults = {**DEMO_DEFAULTS, "EXPORTER_HISTORY": history}
         if arguments.queues > DEMO_QUICK_QUEUES:
-    machine.settle()
             del defaults["EXPORTER_POLL_INTERVAL"]
         port = {} if arguments.port is None else {"EXPORTER_PORT": str(arguments.port)}
         _load(defaults=defaults, overrides=port, require_credentials=False)  # faults first, before a socket opens

@@ -36,7 +36,7 @@ NEWCOMER_BEATS = 1.5
 PATIENCE_LEASES = 3
 #: A leader that was cut off from everybody stops for so long, then polls alone: the others may be no more.
 ISOLATION_SECONDS = 300.0
-#: Genesys Cloud was not reached from here: until then others are asked to try first.
+#: Polls failed here, and here alone perhaps: so long this replica is none that may do better.
 FAILING_SECONDS = 600.0
 #: A leader that gave the lease up for its own fault leaves it to others for so many leases.
 ABSTENTION_LEASES = 2
@@ -131,6 +131,7 @@ class Leadership:
         self._yields = reason == "unavailable"
         if self._yields:
             self._failing_until = self._clock.monotonic() + FAILING_SECONDS
+            self._stir.set()
         elif reason is None:
             self._failing_until = float("-inf")
 
@@ -190,12 +191,12 @@ class Leadership:
         if self._receiving is None:
             self._receiving = asyncio.create_task(self.sharing.receive())
         await asyncio.wait([self._receiving], timeout=self._beat_seconds)
-        if not self._receiving.done():  # a long history
+        if not self._receiving.done():
             return
         task, self._receiving = self._receiving, None
         received, now = await task, self._clock.monotonic()
         newcomer = received is None and now - self._started < NEWCOMER_BEATS * self._beat_seconds
-        if newcomer or now < self._waits_until:
+        if newcomer or now < self._waits_until or not self.sharing.caught_up:
             return
         taken = await self._shared.acquire(self._floor, self._lease)
         if taken is not None:
@@ -244,11 +245,9 @@ class Leadership:
 
     async def _with_lease(self, fence: int, asked: float, held: bool) -> None:
         """Keep the lease while polls go on."""
-        if not self._poller.progressing():
-            await self._give_up(fence, "polling hangs")
-            return
-        if self._yields and any(not peer.failing for peer in self._recent()):
-            await self._give_up(fence, "Genesys Cloud cannot be reached from here")
+        fault = self._fault()
+        if fault and any(not peer.failing for peer in self._recent()):
+            await self._give_up(fence, fault)
             return
         if held:
             self._standing.lead(fence, asked + self._lease)
@@ -256,12 +255,19 @@ class Leadership:
             log.warning("another replica polls now")
             await self._step_down()
 
+    def _fault(self) -> str:
+        """Why another replica may poll better; empty where it would not."""
+        if self._yields:
+            return "Genesys Cloud cannot be reached from here"
+        return "" if self._poller.progressing() else "polling hangs"
+
     def _recent(self) -> list[Peer]:
         return [peer for peer in self._peers.values() if peer.age_seconds < self._lease]
 
     async def _give_up(self, fence: int, why: str) -> None:
         log.error("%s: another replica may poll", why)
-        self._waits_until = self._clock.monotonic() + ABSTENTION_LEASES * self._lease
+        now = self._clock.monotonic()
+        self._waits_until, self._failing_until = now + ABSTENTION_LEASES * self._lease, now + FAILING_SECONDS
         await self._step_down()
         await self._shared.release(fence)
 

@@ -43,8 +43,8 @@ DIRECTORY_SHARE = 0.5
 #: From so many rows on, the first window is shown at once: the rest of the first poll, a hundred calls for observations
 #: and the last two hours of every queue, takes longer than everything before.
 MANY_ROWS = 1000
-#: Another exporter may poll in place of one that has not come round for so long.
-HUNG_SECONDS, HUNG_INTERVALS = 20.0, 1.4
+#: Another exporter may poll in place of one that has neither begun to ask nor to score for so long.
+HUNG_SECONDS, HUNG_INTERVALS = 30.0, 1.4
 #: Events still land in a bucket after it has closed: this much of the past is asked for again at every close.
 CORRECTED_SECONDS = 2 * 3600
 
@@ -143,7 +143,7 @@ class Poller:
         self._directory_due = float("-inf")
         self._history_end = 0
         self._failures: dict[str, GenesysError] = {}
-        self._beat = clock.monotonic()
+        self._beat = self._progress = clock.monotonic()
         self._met = self._due = self._beat  # the deadline of the latest poll, and of the next
         self._first_due = self._beat
         self._nap: asyncio.Future[None] | None = None
@@ -158,6 +158,7 @@ class Poller:
         while True:
             await self._until_due()
             self._met, self._beat, rhythm = self._due, self._clock.monotonic(), self._rhythm
+            self._progress = self._beat
             await self._poll_or_report(self._beat + BUDGET_SHARE * rhythm.interval_seconds)
             if self._rhythm is not rhythm:
                 self._due = self._next_by_new_rhythm()
@@ -191,12 +192,14 @@ class Poller:
         self._directory_due = now + self._rhythm.directory_seconds if readings.directory else float("-inf")
         end = readings.states[HISTORY].data_end if HISTORY in readings.states else None
         self._history_end = 0 if end is None else int(end.timestamp())
-        self._beat = now
+        self._beat = self._progress = now
         self._first_due = now if last_poll is None else max(now, last_poll + self._rhythm.interval_seconds)
 
     def progressing(self) -> bool:
-        """False when a poll has been under way for much longer than it may take: something hangs."""
-        return self._clock.monotonic() - self._beat < max(HUNG_SECONDS, HUNG_INTERVALS * self._rhythm.interval_seconds)
+        """False when asking or scoring has been under way for much longer than it may take: something hangs."""
+        return self._clock.monotonic() - self._progress < max(
+            HUNG_SECONDS, HUNG_INTERVALS * self._rhythm.interval_seconds
+        )
 
     async def _rest(self, seconds: float) -> None:
         await self._clock.sleep(max(0.0, seconds))
@@ -245,6 +248,7 @@ class Poller:
         else:  # names come first; where they fail there must be time for the rest
             await self._poll_directory(started + DIRECTORY_SHARE * (deadline - started))
         await asyncio.gather(*(part(deadline) for part in parts))
+        self._progress = self._clock.monotonic()
         await self.republish()
         report = self._report(at, self._clock.monotonic() - started)
         self._on_report(report)

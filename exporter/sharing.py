@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
+from uuid import uuid4
 
 import numpy as np
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Buckets written or read in one go: a few MB at 20,000 queues.
 BUCKETS_AT_A_TIME = 16
+#: A follower takes old buckets for so long, then looks for a new snapshot, which is not to grow stale meanwhile.
+CATCH_UP_SECONDS = 5.0
 #: Old scores and buckets of a follower are looked after this often.
 TIDY_SECONDS = 600.0
 
@@ -72,6 +75,8 @@ class Sharing:
         self._tidying: asyncio.Task[None] | None = None
         self._tidy_due = float("-inf")
         self.fence = 0
+        #: Whether all closed buckets that the leader has shared are here.
+        self.caught_up = True
         analyst.on_merge.append(self._on_merge)
 
     # The leader's side.
@@ -163,7 +168,7 @@ class Sharing:
         history = self._analyst.history
         oldest = history.newest() - history.baseline_seconds
         dropped = [start for start in self._versions if start < oldest]
-        version = str(int(self._clock.now().timestamp() * 1000))
+        version = uuid4().hex[:12]  # no clock is the same at all replicas
         if await self._shared.share_buckets(self.fence, version, buckets, dropped):
             self._versions |= dict.fromkeys(buckets, version)
             for start in dropped:
@@ -205,6 +210,8 @@ class Sharing:
             except FrameError as error:
                 log.warning("what another replica shared cannot be read: %s", error)
             self._seen_id = head.get("id", 0)
+        elif not self.caught_up:
+            await self._take_buckets()
         return self._received
 
     def leap(self, seconds: float) -> None:
@@ -228,16 +235,23 @@ class Sharing:
         self._tidy()
 
     async def _take_buckets(self) -> None:
-        history, versions = self._analyst.history, await self._shared.versions()
-        changed = sorted((start for start, each in versions.items() if self._versions.get(start) != each), reverse=True)
-        for first in range(0, len(changed), BUCKETS_AT_A_TIME):
-            some = changed[first : first + BUCKETS_AT_A_TIME]
+        """Those that are new or corrected, newest first, for a while: a new snapshot shall not wait for a long past."""
+        there, until = await self._shared.versions(), self._clock.monotonic() + CATCH_UP_SECONDS
+        changed = sorted((start for start, each in there.items() if self._versions.get(start) != each), reverse=True)
+        while changed and self._clock.monotonic() < until:
+            some, changed = changed[:BUCKETS_AT_A_TIME], changed[BUCKETS_AT_A_TIME:]
             for data in await self._shared.buckets(some):
-                try:
-                    await asyncio.to_thread(lambda data: history.merge(wire.bucket_of(data)), data)
-                except FrameError as error:  # one bucket is no reason to be without the rest
-                    log.warning("a closed bucket that another replica shared cannot be read: %s", error)
-        self._versions = versions
+                await self._merge(data)
+            self._versions |= {start: there[start] for start in some}
+        self.caught_up = not changed
+        for start in self._versions.keys() - there.keys():
+            del self._versions[start]
+
+    async def _merge(self, data: bytes) -> None:
+        try:
+            await asyncio.to_thread(lambda: self._analyst.history.merge(wire.bucket_of(data)))
+        except FrameError as error:  # one bucket is no reason to be without the rest
+            log.warning("a closed bucket that another replica shared cannot be read: %s", error)
 
     def _keep_up(self, snapshot: Snapshot, backfilled: bool) -> None:
         """Counters go on where the leader's are."""

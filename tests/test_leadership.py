@@ -56,7 +56,7 @@ class Stage:
         self.roles: list[bool] = []
         self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # of polling
         self.received: Received | None = None
-        self.ours = True
+        self.ours = self.caught_up = True
         self.hangs = False
         self.leaps: list[float] = []
         self.taken_over: list[float | None] = []
@@ -409,6 +409,9 @@ async def test_without_redis_from_the_start_polls_begin_after_three_leases_with_
 async def test_a_leader_that_hangs_leaves_the_lease_to_others_for_a_while(stage: Stage) -> None:
     async with stage.leading() as leadership:
         stage.hangs = True
+        await stage.passes(10.0)
+        assert leadership.leads  # there is nobody else
+        stage.peers = {"other": OTHER}
         await stage.passes(1.5)
         assert not leadership.leads
         assert (stage.holder, stage.clean) == (None, True)
@@ -416,6 +419,16 @@ async def test_a_leader_that_hangs_leaves_the_lease_to_others_for_a_while(stage:
         await stage.passes(2 * LEASE - 2.0)
         assert not leadership.leads
         await stage.passes(3.0)
+        assert leadership.leads
+
+
+async def test_nobody_leads_who_lacks_a_part_of_the_history(stage: Stage) -> None:
+    stage.caught_up = False
+    async with stage.acted() as leadership:
+        await stage.passes(5.0)
+        assert not leadership.leads
+        stage.caught_up = True
+        await stage.passes(1.5)
         assert leadership.leads
 
 

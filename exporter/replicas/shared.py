@@ -8,7 +8,7 @@ whoever wrote it, is written over or left out.
 
     {prefix}lease · fence    who leads                    {prefix}calls     calls of the last minute
     {prefix}released         fence that was given back    {prefix}buckets   closed buckets by start
-    {prefix}head             what there is, small         {prefix}versions  when each was written, by start
+    {prefix}head             what there is, small         {prefix}versions  a word for each writing, by start
     {prefix}snapshot · readings · directory               {prefix}replicas  when, how and where each was, by owner
     {prefix}epoch            random, new where all was forgotten; nobody knows it who cannot read here
 """
@@ -227,7 +227,7 @@ class Shared:
         return found
 
     async def versions(self) -> dict[int, str]:
-        """When each bucket was written, by its start."""
+        """A word for each time a bucket was written, by its start."""
         found = await self._ask(self._client.hgetall(self._prefix + "versions")) or {}
         return {int(start): version.decode(errors="replace") for start, version in found.items() if start.isdigit()}
 

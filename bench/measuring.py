@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,8 +43,12 @@ median = statistics.median
 
 def machine() -> str:
     """What the figures were taken on, as one line."""
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}, load average {load}"
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}, {load()}"
+
+
+def load() -> str:
+    """How busy the machine is: figures of a busy one say little."""
+    return "load average " + ", ".join(f"{each:.1f}" for each in os.getloadavg())
 
 
 class LoopLag:
@@ -74,9 +78,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def child(command: Sequence[str], port: int) -> Iterator[int]:
-    """A server process while the context lasts; its pid once it listens."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+def child(command: Sequence[str], port: int, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """A server process while the context lasts, with an environment of its own or ours; its pid once it listens."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
     try:
         _wait_for(port, process)
         yield process.pid
@@ -95,5 +99,5 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 120)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise RuntimeError(f"{process.args} does not listen on {port}")

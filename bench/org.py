@@ -44,10 +44,15 @@ def keys(queues: int) -> tuple[SeriesKey, ...]:
     return tuple(SeriesKey(str(uuid.UUID(int=(number << 80) | 0x4000_8000)), "voice") for number in range(queues))
 
 
+def name(number: int) -> str:
+    """What the queue with this number is called."""
+    return f"Queue {number:05d} Service"
+
+
 def snapshot(queues: int, seed: int = 1) -> Snapshot:
     """A snapshot of fifteen samples a queue and nothing else."""
     rng, mine = np.random.default_rng(seed), keys(queues)
-    columns = {name: _values(name, rng, queues) for name in COLUMNS}
+    columns = {each: _values(each, rng, queues) for each in COLUMNS}
     state = DatasetState(True, NOW, NOW, NOW + timedelta(days=3650))
     return Snapshot(
         id=int(NOW.timestamp() * 1000) + seed,
@@ -55,7 +60,7 @@ def snapshot(queues: int, seed: int = 1) -> Snapshot:
         contract="aggregates",
         bucket="PT15M",
         window=Window(NOW - timedelta(minutes=15), NOW),
-        rows=Rows(mine, tuple(f"Queue {number:05d} Service" for number in range(queues))),
+        rows=Rows(mine, tuple(map(name, range(queues)))),
         columns=columns,
         scores=None,
         agent_keys=(),
@@ -84,7 +89,7 @@ def batch(queues: int, starts: Sequence[int], seed: int = 1) -> BucketBatch:
     abandoned = rng.binomial(offered, 0.05)
     breached = rng.binomial(offered, 0.2)
     columns = (offered, offered - abandoned, abandoned, np.zeros(shape), breached, offered)
-    counts = {name: each.astype(np.int64) for name, each in zip(BUCKET_COUNTS, columns, strict=True)}
+    counts = {count: each.astype(np.int64) for count, each in zip(BUCKET_COUNTS, columns, strict=True)}
     return BucketBatch(BUCKET_SECONDS, np.array(starts, np.int64), keys(queues), counts)
 
 
@@ -97,7 +102,7 @@ def week_starts(end: datetime = NOW) -> list[int]:
 def aggregates_body(queues: int, window: Window, buckets: int = 1) -> bytes:
     """The API's answer to a window (`buckets` = 1) or to a span of buckets."""
     step = (window.end_seconds - window.start_seconds) // buckets
-    spans = [_interval(window.start_seconds + turn * step, step) for turn in range(buckets)]
+    spans = [interval(window.start_seconds + turn * step, step) for turn in range(buckets)]
     rng = np.random.default_rng(buckets)
     offered = rng.poisson(12, (queues, buckets)) + 1
     abandoned = rng.binomial(offered, 0.05)
@@ -137,6 +142,7 @@ def _timer(count: int, milliseconds: int) -> dict[str, float]:
     return {"max": 3.0 * milliseconds, "min": 10.0, "count": count, "sum": 1.0 * count * milliseconds}
 
 
-def _interval(start: int, seconds: int) -> str:
+def interval(start: int, seconds: int) -> str:
+    """An interval as the API writes it."""
     times = (datetime.fromtimestamp(each, UTC) for each in (start, start + seconds))
     return "/".join(f"{each:%Y-%m-%dT%H:%M:%S}.000Z" for each in times)

@@ -18,7 +18,10 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from bench import org
 from bench.measuring import median
+from bench.peers.api import CORRECTED_BUCKETS, MAX_CELLS
+from bench.targets import ONCE_A_BUCKET
 from exporter.analysis.analyst import Analyst
+from exporter.analysis.baseline import BASELINE_COUNTS
 from exporter.analysis.history import History
 from exporter.analysis.scoring import ScoreOptions, method
 from exporter.genesys import aggregates
@@ -29,7 +32,6 @@ from exporter.publish.exposition import Renderer
 
 WINDOW = Window(org.NOW - timedelta(minutes=15), org.NOW)
 OPTIONS = {"threshold": 3.0, "min_samples": 20, "timezone": "UTC"}
-PLAIN_BUCKETS = org.WEEK_BUCKETS
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
@@ -56,12 +58,23 @@ def filled_history(queues: int, buckets: int = org.WEEK_BUCKETS) -> History:
     return history
 
 
+def _two_hours(queues: int) -> list[tuple[Window, int]]:
+    """The spans that a poll asks for when a bucket has closed, and their buckets."""
+    usual, spans = max(1, min(CORRECTED_BUCKETS, MAX_CELLS // queues)), []
+    for first in range(0, CORRECTED_BUCKETS, usual):
+        count = min(usual, CORRECTED_BUCKETS - first)
+        start = first * org.BUCKET_SECONDS
+        spans.append((Window.of_epoch(start, start + count * org.BUCKET_SECONDS), count))
+    return spans
+
+
 class Poll:
     """One exporter's state between polls; each phase may be run again and again."""
 
     def __init__(self, queues: int, score: str) -> None:
         self._queues = queues
         self._body = org.aggregates_body(queues, WINDOW)
+        self._answers = [(org.aggregates_body(queues, span, count), span) for span, count in _two_hours(queues)]
         self._history = filled_history(queues)
         options = ScoreOptions(**OPTIONS)
         self._analyst = Analyst(
@@ -75,10 +88,22 @@ class Poll:
     def parse(self) -> QueueTable:
         return aggregates.parse_window([self._body], WINDOW, Selection(), Rejects())
 
+    def read_buckets(self) -> BucketBatch:
+        """The last two hours, which a poll asks for again when a bucket has closed; in as many answers as there are."""
+        return [
+            aggregates.parse_buckets([each], span, org.BUCKET_SECONDS, Selection(), Rejects())
+            for each, span in self._answers
+        ][-1]
+
     def snapshot(self, table: QueueTable) -> Snapshot:
         return self._analyst.snapshot(
             now=org.NOW, directory=None, window=table, observations=None, datasets=self._states
         )
+
+    def score(self, table: QueueTable) -> object:
+        """The scores of the window alone, by the model that is there."""
+        fitted = self._analyst._fit(WINDOW)
+        return fitted.scores(WINDOW, table.keys, {name: table.columns[name] for name in BASELINE_COUNTS})
 
     def closed(self) -> BucketBatch:
         """The newest bucket with other counts than last time, so that the model must be fitted anew."""
@@ -86,15 +111,18 @@ class Poll:
         return org.batch(self._queues, org.week_starts()[-1:], seed=1000 + self._turn)
 
     def run(self) -> dict[str, float]:
-        """A poll in which a bucket has closed, and one in which none has."""
+        """Every phase, once."""
         kept: list[object] = []
         phases = {"decode, normalise": cpu_ms(lambda: kept.append(self.parse()))}
         table, batch = kept.pop(), self.closed()
         assert isinstance(table, QueueTable)
-        phases["merge a closed bucket"] = cpu_ms(lambda: self._history.merge(batch))
-        fitting = cpu_ms(lambda: self.snapshot(table))
-        phases["rows, score, snapshot"] = cpu_ms(lambda: kept.append(self.snapshot(table)))
-        phases["fit (once a bucket)"] = max(0.0, fitting - phases["rows, score, snapshot"])
+        phases[f"{ONCE_A_BUCKET}decode the last two hours"] = cpu_ms(self.read_buckets)
+        phases[f"{ONCE_A_BUCKET}merge"] = cpu_ms(lambda: self._history.merge(batch))
+        phases[f"{ONCE_A_BUCKET}fit"] = cpu_ms(lambda: self._analyst.prepare(WINDOW))
+        self.snapshot(table)  # keeps the scores of the closed bucket
+        phases["rows, columns"] = cpu_ms(lambda: kept.append(self.snapshot(table)))
+        phases["score"] = cpu_ms(lambda: self.score(table))
+        phases["rows, columns"] = max(0.0, phases["rows, columns"] - phases["score"])
         shot = kept.pop()
         assert isinstance(shot, Snapshot)
         phases["render, compress"] = cpu_ms(lambda: self._renderer.render(shot, frozenset(DATASETS)))
@@ -106,21 +134,25 @@ def phases(queues: int, rounds: int, score: str) -> dict[str, float]:
     poll = Poll(queues, score)
     poll.run()
     taken = [poll.run() for _ in range(rounds)]
-    found = {name: median([each[name] for each in taken]) for name in taken[0]}
-    return found | {"together": sum(found.values())}
+    return {name: median([each[name] for each in taken]) for name in taken[0]}
+
+
+def plain_score(queues: int) -> dict[str, float]:
+    """The scores by a loop over the queues, once."""
+    week = org.batch(queues, org.week_starts()).counts
+    counts = [week[name].T for name in ("offered", "abandoned", "sla_breached")]
+    return {"score": cpu_ms(lambda: _plain_scores(*counts))}
 
 
 def plain_phases(queues: int) -> dict[str, float]:
     """The same with json, loops and prometheus_client, once."""
     body = org.aggregates_body(queues, WINDOW)
-    week = org.batch(queues, org.week_starts()).counts
-    offered, abandoned, breached = (week[name].T for name in ("offered", "abandoned", "sla_breached"))
     found: dict[str, list[Mapping[str, float]]] = {}
     gauges, registry = {}, CollectorRegistry()
     for name in org.COLUMNS:
         gauges[name] = Gauge(f"queue_{name}", "x", ("queue_id", "queue_name", "media_type"), registry=registry)
     phases = {"decode, normalise": cpu_ms(lambda: found.update(rows=_plain_rows(body)))}
-    phases["rows, score, snapshot"] = cpu_ms(lambda: _plain_scores(offered, abandoned, breached))
+    phases |= plain_score(queues)
     keys = org.keys(queues)
 
     def show() -> None:
@@ -130,7 +162,7 @@ def plain_phases(queues: int) -> dict[str, float]:
         gzip.compress(generate_latest(registry))
 
     phases["render, compress"] = cpu_ms(show)
-    return phases | {"together": sum(phases.values())}
+    return phases
 
 
 def _plain_rows(body: bytes) -> list[Mapping[str, float]]:

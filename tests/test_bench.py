@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from bench import backtest, history, poll, scrape
-from bench.__main__ import table
+from pathlib import Path
+
+import pytest
+
+from bench import backtest, costs, poll, program
+from bench.__main__ import METHODS, Run, table
+from bench.targets import ONCE_A_BUCKET, Figures, against
 
 
-def test_phases_of_a_poll_are_told_and_add_up() -> None:
-    phases = poll.phases(20, 1, "zscore")
-    assert phases["together"] == sum(each for name, each in phases.items() if name != "together")
-    assert {"decode, normalise", "merge a closed bucket", "render, compress"} <= phases.keys()
+@pytest.mark.parametrize("method", METHODS)
+def test_phases_of_a_poll_are_told(method: str) -> None:
+    phases = poll.phases(20, 1, method)
+    assert {"decode, normalise", "score", "render, compress", f"{ONCE_A_BUCKET}fit"} <= phases.keys()
+    assert poll.plain_phases(20).keys() <= phases.keys()
 
 
-def test_a_week_is_exported_row_by_row() -> None:
-    taken = history.measured(3)
-    assert taken["export_rows"] == 3 * 672
-    assert taken["disk_mb"] > 0
+def test_the_whole_program_is_started_watched_and_asked() -> None:
+    taken = program.measured(3, polls=1, poll_seconds=1)
+    assert taken["export_rows"] >= 3 * 671
+    assert 0 < taken["first_answer_to_scored_s"] < taken["start_to_scored_s"]
+    assert min(taken[name] for name in ("disk_mb", "poll_cpu_s", "rss_mb", "lag_max_ms", "dashboard_first_ms")) > 0
 
 
 def test_a_backtest_reads_every_row_and_tells_every_method() -> None:
@@ -24,11 +31,35 @@ def test_a_backtest_reads_every_row_and_tells_every_method() -> None:
     assert all(figures[f"{name}, scores per s"] > 0 for name in ("seasonal", "robust", "zscore"))
 
 
-def test_the_dashboard_is_asked() -> None:
-    first, later, size = scrape.dashboard(10, 1)
-    assert first > 0
-    assert later > 0
-    assert size > 0.001
+def test_a_target_is_met_missed_or_not_measured() -> None:
+    figures = Figures(program={20_000: {"rss_mb": 349.0, "lag_p99_ms": 26.0}})
+    lines = against(figures).splitlines()
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ")[-1].strip("| ") for line in lines}
+    assert found["resident memory at 20,000, MB"] == "met"
+    assert found["loop lag p99 at 20,000, poll and eight scrapers, ms"] == "**missed**"
+    assert found["resident memory at 5,000, MB"] == "not measured"
+
+
+def test_a_part_that_breaks_off_is_named_and_costs_itself_alone(tmp_path: Path) -> None:
+    run = Run([20], 1, tmp_path / "results.md")
+    run.part("poll", 20)
+    run.part("poll", 0)
+    text = (tmp_path / "results.md").read_text("utf-8")
+    assert "poll at 0 queues broke off: " in text
+    assert "| decode, normalise | " in text
+
+
+def test_the_costs_are_written_into_the_document(tmp_path: Path) -> None:
+    document = tmp_path / "operations.md"
+    document.write_text(f"before\n{costs.BEGIN}\nold\n{costs.END}\nafter", "utf-8")
+    figures = {"poll_cpu_s": 0.5, "rss_mb": 9.0, "rss_most_mb": 10.0, "start_to_scored_s": 1.0, "disk_mb": 3.0}
+    costs.write("a machine", {1_000: figures}, document)
+    text = document.read_text("utf-8")
+    assert text.startswith(f"before\n{costs.BEGIN}\nTaken on a machine.")
+    assert "| 1,000 | 0.50 s | 9 MB | 10 MB | 1.0 s | 3 MB |" in text
+    assert "| 1,000 | 12.3 | 6.3 | 3.3 |" in text
+    assert "old" not in text
+    assert costs.BEGIN in costs.DOCUMENT.read_text("utf-8")
 
 
 def test_tables_align() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ NGINX = """
 daemon off; master_process off; pid {home}/nginx.pid; error_log {home}/error.log;
 events {{ worker_connections 64; }}
 http {{
-  access_log off; default_type text/plain; tcp_nodelay on; sendfile on; keepalive_requests 1000000;
+  access_log off; default_type '{kind}'; tcp_nodelay on; sendfile on; keepalive_requests 1000000;
   client_body_temp_path {home}/t1; proxy_temp_path {home}/t2; fastcgi_temp_path {home}/t3;
   uwsgi_temp_path {home}/t4; scgi_temp_path {home}/t5;
   server {{ listen 127.0.0.1:{port}; root {home}/www; gzip_static on; }}
@@ -45,15 +44,15 @@ def go_binary(home: Path) -> str | None:
     return str(target)
 
 
-def nginx_command(home: Path, port: int, plain: bytes) -> list[str] | None:
-    """nginx with `plain` as /metrics, compressed beforehand."""
+def nginx_command(home: Path, port: int, plain: bytes, packed: bytes, kind: str = "text/plain") -> list[str] | None:
+    """nginx with our own bytes as /metrics, `packed` for those who accept gzip."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
         missing("nginx: apt-get install nginx-light")
         return None
     (home / "www").mkdir(parents=True, exist_ok=True)
     (home / "www" / "metrics").write_bytes(plain)
-    (home / "www" / "metrics.gz").write_bytes(gzip.compress(plain, 6))
+    (home / "www" / "metrics.gz").write_bytes(packed)
     configuration = home / "nginx.conf"
-    configuration.write_text(NGINX.format(home=home, port=port))
+    configuration.write_text(NGINX.format(home=home, port=port, kind=kind))
     return [nginx, "-p", str(home), "-c", str(configuration)]

@@ -110,10 +110,11 @@ def assert_no_gap(scrapes: list[Scrape]) -> None:
 
 @dataclass
 class Replica:
-    """One exporter, its own way to Redis, and its routes."""
+    """One exporter, its own ways to Redis and to the org, and its routes."""
 
     process: Process
     wire: Wire
+    to_org: Wire
     served: Served
 
     async def describes(self) -> dict[str, object]:
@@ -141,11 +142,13 @@ class Pair:
         place = self.folder / f"replica-{len(self.replicas)}"
         place.mkdir()
         wire = await Wire(self.redis.port).__aenter__()
+        to_org = await Wire(int(self.url.rpartition(":")[2])).__aenter__()
+        org = f"http://127.0.0.1:{to_org.port}"
         own = {
             "GENESYS_CLIENT_ID": self.org.config.client_id,
             "GENESYS_CLIENT_SECRET": self.org.config.client_secret,
-            "GENESYS_LOGIN_URL": self.url,
-            "GENESYS_API_URL": self.url,
+            "GENESYS_LOGIN_URL": org,
+            "GENESYS_API_URL": org,
             "GENESYS_REQUESTS_PER_MINUTE": str(CALLS_PER_MINUTE),
             "EXPORTER_PORT": "0",
             "EXPORTER_HISTORY": str(place / "history.sqlite3"),
@@ -156,7 +159,7 @@ class Pair:
             "LEAP_FILE": str(self.folder / "leap"),
         }
         process = Process(place, module="tests.end_to_end.leaping", **(own | variables))
-        self.replicas.append(Replica(process, wire, Served("", self.http)))
+        self.replicas.append(Replica(process, wire, to_org, Served("", self.http)))
         self.replicas[-1].served.url = await asyncio.to_thread(process.url)
         return self.replicas[-1]
 
@@ -226,6 +229,7 @@ async def paired(program: str, folder: Path, http: aiohttp.ClientSession) -> Asy
                     _kill(replica.process)
                     print(replica.process.output())
                     await replica.wire.__aexit__(None, None, None)
+                    await replica.to_org.__aexit__(None, None, None)
 
 
 def _kill(process: Process) -> None:

@@ -118,6 +118,40 @@ async def test_a_leader_that_is_cut_off_calls_no_more_while_another_polls(pair: 
     assert not await leader.leads()
 
 
+async def test_a_leader_that_never_heard_of_its_successor_is_told_by_it(pair: Pair) -> None:
+    leader = await pair.start()
+    await leader.served.filled()
+    leader.wire.cut(silent=True)
+    follower = await pair.start()
+    await eventually(lambda: follower.leads())
+    await eventually(lambda: _does_not_lead(leader))
+    at_the_change, begin = await calls_of(leader), time.monotonic()
+    await eventually(lambda: _more_polls(pair, begin, 3))
+    assert await calls_of(leader) == at_the_change
+    leader.wire.mend()
+    await pair.same_snapshot(leader, follower)
+    assert await follower.leads()
+
+
+async def test_a_leader_that_alone_cannot_reach_genesys_cloud_lets_another_poll(pair: Pair) -> None:
+    leader, follower = await pair.both()
+    began = time.monotonic()
+    async with Scraper(follower.served.url, pair.http).at_work() as scraper:
+        leader.to_org.cut(silent=False)
+        taken = await scraper.until(lambda scrape: scrape.leads)
+        await scraper.until(lambda scrape: scrape.snapshot_id > taken.snapshot_id)
+        await pair.same_snapshot(leader, follower)
+        leader.to_org.mend()
+    assert_no_gap(scraper.scrapes)
+    assert not await leader.leads()
+    assert (await leader.served.get("/-/ready")).status == 200
+    pair.assert_never_two_pollers(began, extra=1)
+
+
+async def _does_not_lead(replica: Replica) -> bool:
+    return not await replica.leads()
+
+
 async def _more_polls(pair: Pair, since: float, polls: int) -> bool:
     return len(pair.polls(since)) >= polls
 

@@ -124,8 +124,11 @@ class Books:
         if store is None:
             return
         try:
-            self.series.load(store.series(), store.totals())
-            self.register.load(store.bucket_marks(), end)
+            marks, totals = store.bucket_marks(), store.totals()
+            if marks and totals is None:
+                raise DamagedError("there are buckets, but no totals of them")
+            self.series.load(store.series(), totals)
+            self.register.load(marks, end)
             self.refill(end)
         except DamagedError as error:
             raise DamagedFileError(f"history file {store.path} is damaged ({error})") from error

@@ -185,6 +185,8 @@ class SeriesTable:
                 self._peak[row, :length] = self._running[row, :length] + columns[f"{name}_ahead"].astype(np.int64)
         except KeyError as error:
             raise DamagedError(f"totals lack {error}") from error
+        if any(self._keys[position] is None for position in np.flatnonzero(self.last_contact != NEVER).tolist()):
+            raise DamagedError("totals speak of series that are not known")
 
     def _add(self, key: SeriesKey) -> int:
         if self._free:

@@ -4,14 +4,16 @@ Comes in: columns packed by `codec`. Goes out: the same, after a restart. One ro
 totals per scope; a row per cell was measured forty times slower to load. All changes of one merge are one
 transaction: buckets, series and totals of the file always belong together.
 
-A scope (contract, bucket length, org) never mixes with another in the same file. Each bucket row says under which
-selection of queues it was fetched; `selection` is the present one. Knows nothing of memory, queues or time.
+SQLite notices a broken page, not a turned bit: every row bears a seal over all that it says, and a row whose seal is
+broken is damage. A scope (contract, bucket length, org) never mixes with another in the same file. Each bucket row says
+under which selection of queues it was fetched; `selection` is the present one. Knows nothing of memory, queues or time.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,27 +21,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from exporter.analysis import sqlite_file
-from exporter.analysis.codec import Packed
+from exporter.analysis.codec import DamagedError, Packed
 from exporter.analysis.sqlite_file import DamagedFileError
 from exporter.errors import HistoryError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE scopes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE marks (scope INTEGER, name TEXT, value TEXT NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
 CREATE TABLE series (scope INTEGER, position INTEGER, queue_id TEXT NOT NULL, media_type TEXT NOT NULL,
-    queue_name TEXT NOT NULL, PRIMARY KEY (scope, position)) WITHOUT ROWID;
-CREATE TABLE totals (scope INTEGER PRIMARY KEY, layout TEXT NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL);
+    queue_name TEXT NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (scope, position)) WITHOUT ROWID;
+CREATE TABLE totals (scope INTEGER PRIMARY KEY, layout TEXT NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL,
+    seal INTEGER NOT NULL);
 CREATE TABLE buckets (scope INTEGER, start INTEGER, selection TEXT NOT NULL, layout TEXT NOT NULL,
-    length INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (scope, start));
+    length INTEGER NOT NULL, data BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (scope, start));
 CREATE TABLE scores (scope INTEGER, start INTEGER, layout TEXT NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (scope, start))
+    seal INTEGER NOT NULL, PRIMARY KEY (scope, start))
 """
 
 _PUT = "INSERT OR REPLACE INTO"
-_BUCKETS = """SELECT start, layout, length, data, NULL, NULL, NULL
+_BUCKETS = """SELECT start, selection, layout, length, data, seal, NULL, NULL, NULL, NULL
     FROM buckets WHERE scope = ? AND start >= ? AND start < ? ORDER BY start"""
-_SCORED_BUCKETS = """SELECT start, b.layout, b.length, b.data, s.layout, s.length, s.data
+_SCORED_BUCKETS = """SELECT start, b.selection, b.layout, b.length, b.data, b.seal, s.layout, s.length, s.data, s.seal
     FROM buckets b LEFT JOIN scores s USING (scope, start)
     WHERE b.scope = ? AND start >= ? AND start < ? ORDER BY start"""
 
@@ -121,13 +124,16 @@ class Store:
 
     def series(self) -> list[SeriesRow]:
         """Every series of the scope."""
-        query = "SELECT position, queue_id, media_type, queue_name FROM series WHERE scope = ? ORDER BY position"
-        return list(map(SeriesRow._make, self._rows(query)))
+        query = "SELECT position, queue_id, media_type, queue_name, seal FROM series WHERE scope = ? ORDER BY position"
+        rows = self._rows(query)
+        for row in rows:
+            _check(row)
+        return [SeriesRow(*row[:-1]) for row in rows]
 
     def totals(self) -> Packed | None:
         """The totals, None before the first bucket."""
-        rows = self._rows("SELECT layout, length, data FROM totals WHERE scope = ?")
-        return Packed(*rows[0]) if rows else None
+        rows = self._rows("SELECT layout, length, data, seal FROM totals WHERE scope = ?")
+        return Packed(*_check(rows[0])) if rows else None
 
     def marks(self) -> dict[str, str]:
         """Small facts by name."""
@@ -140,9 +146,10 @@ class Store:
         return [BucketMark(start, found == self._selection, bool(scored)) for start, found, scored in self._rows(query)]
 
     def counts(self, start: int) -> Packed | None:
-        """One bucket's counts."""
-        rows = self._rows("SELECT layout, length, data FROM buckets WHERE scope = ? AND start = ?", start)
-        return Packed(*rows[0]) if rows else None
+        """One bucket's counts; DamagedError where they are not what was written."""
+        columns = "start, selection, layout, length, data, seal"
+        rows = self._rows(f"SELECT {columns} FROM buckets WHERE scope = ? AND start = ?", start)  # noqa: S608
+        return Packed(*_check(rows[0])[2:]) if rows else None
 
     @contextmanager
     def reading(self, first: int, end: int, *, scores: bool) -> Iterator[Iterator[BucketRow]]:
@@ -199,24 +206,24 @@ class Store:
 
     def _bucket_rows(self, row: tuple[Any, ...] | None, cursor: sqlite3.Cursor) -> Iterator[BucketRow]:
         while row is not None:
-            start, layout, length, data, score_layout, score_length, score_data = row
-            scores = None if score_data is None else Packed(score_layout, score_length, score_data)
-            yield BucketRow(start, Packed(layout, length, data), scores)
+            start, _, *counts = _check(row[:6])
+            scores = None if row[-1] is None else Packed(*_check((start, *row[6:]))[1:])
+            yield BucketRow(start, Packed(*counts), scores)
             with sqlite_file.in_words(self.path):
                 row = cursor.fetchone()
 
     def _apply(self, changes: Changes) -> None:
         scope, many = self._scope, self._connection.executemany
         many("DELETE FROM series WHERE scope = ? AND position = ?", ((scope, each) for each in changes.expired))
-        many(f"{_PUT} series VALUES (?, ?, ?, ?, ?)", ((scope, *row) for row in changes.series))
+        many(f"{_PUT} series VALUES (?, ?, ?, ?, ?, ?)", ((scope, *_sealed(*row)) for row in changes.series))
         many(f"{_PUT} marks VALUES (?, ?, ?)", ((scope, *mark) for mark in changes.marks.items()))
         if changes.totals is not None:
-            many(f"{_PUT} totals VALUES (?, ?, ?, ?)", [(scope, *changes.totals)])
-        buckets = ((scope, start, self._selection, *packed) for start, packed in changes.buckets.items())
-        many(f"{_PUT} buckets VALUES (?, ?, ?, ?, ?, ?)", buckets)
+            many(f"{_PUT} totals VALUES (?, ?, ?, ?, ?)", [(scope, *_sealed(*changes.totals))])
+        buckets = ((scope, *_sealed(start, self._selection, *packed)) for start, packed in changes.buckets.items())
+        many(f"{_PUT} buckets VALUES (?, ?, ?, ?, ?, ?, ?)", buckets)
         many("DELETE FROM scores WHERE scope = ? AND start = ?", ((scope, start) for start in changes.unscored))
-        scores = ((scope, start, *packed) for start, packed in changes.scores.items())
-        many(f"{_PUT} scores VALUES (?, ?, ?, ?, ?)", scores)
+        scores = ((scope, *_sealed(start, *packed)) for start, packed in changes.scores.items())
+        many(f"{_PUT} scores VALUES (?, ?, ?, ?, ?, ?)", scores)
         if changes.keep is not None:
             self._keep(*changes.keep)
 
@@ -227,3 +234,19 @@ class Store:
         empty = "scope <> ? AND scope NOT IN (SELECT scope FROM buckets)"
         for table in ("series", "totals", "marks"):
             self._connection.execute(f"DELETE FROM {table} WHERE {empty}", (self._scope,))  # noqa: S608
+
+
+def _sealed(*values: object) -> tuple[object, ...]:
+    """The values of a row and the seal over them: CRC-32, as zstandard's frames have it over what is in them alone."""
+    seal = 0
+    for value in values:
+        seal = zlib.crc32(value if isinstance(value, bytes) else f"{value}\0".encode("utf-8", "surrogatepass"), seal)
+    return (*values, seal)
+
+
+def _check(row: Sequence[Any]) -> tuple[Any, ...]:
+    """A row's values without the seal; DamagedError where it is broken."""
+    values = tuple(row[:-1])
+    if _sealed(*values)[-1] != row[-1]:
+        raise DamagedError("a row is not as it was written")
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import resource
@@ -24,6 +25,8 @@ from tests.analysis.building import A, B, Cell, at, batch, cell, content, open_h
 
 #: How often the process is killed; a soak may ask for more.
 KILLS = 4
+#: How often a copy of the file is harmed, in each way.
+HARMS = 25
 
 
 def final(quarter: int) -> dict[SeriesKey, Cell]:
@@ -151,18 +154,57 @@ def lose_the_series(path: Path) -> None:
         connection.execute("DELETE FROM series")
 
 
+def lose_one_series(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM series WHERE queue_id = 'a'")
+
+
+def rename_a_series(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE series SET queue_id = 'c' WHERE queue_id = 'a'")
+
+
+def lose_the_totals(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM totals")
+
+
 def spoil_the_totals(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE totals SET layout = 'offered:u1'")
 
 
-@pytest.mark.parametrize("harm", [flip_a_byte_of_a_bucket, lose_the_series, spoil_the_totals])
+def rename_a_count(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE buckets SET layout = replace(layout, 'sla_breached', 'sla_breachee')")
+
+
+def move_a_bucket(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE buckets SET start = start - 900 * 256 WHERE start = (SELECT max(start) FROM buckets)"
+        )
+
+
+HARMFUL = (
+    flip_a_byte_of_a_bucket,
+    lose_the_series,
+    lose_one_series,
+    rename_a_series,
+    lose_the_totals,
+    spoil_the_totals,
+    rename_a_count,
+    move_a_bucket,
+)
+
+
+@pytest.mark.parametrize("harm", HARMFUL)
 def test_content_that_contradicts_itself_is_set_aside_and_fetched_anew(
     tmp_path: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "h"
     history = open_history(path, now=at(0))
-    history.merge(batch({start_of(i): {A: cell(i + 1)} for i in range(4)}))
+    history.merge(batch({start_of(i): {A: cell(i + 1), B: cell(i + 1)} for i in range(4)}))
     history.close()
     harm(path)
     with caplog.at_level(logging.ERROR):
@@ -173,6 +215,59 @@ def test_content_that_contradicts_itself_is_set_aside_and_fetched_anew(
     assert len(list(tmp_path.glob("h.damaged-*Z"))) == 1
     history.merge(batch({start_of(0): {A: cell(1)}}))
     assert content(history) == {start_of(0): {A: cell(1)}}
+
+
+def turned_bit(data: bytearray, chance: random.Random) -> None:
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def cut_short(data: bytearray, chance: random.Random) -> None:
+    del data[chance.randrange(len(data)) :]
+
+
+def wiped_sector(data: bytearray, chance: random.Random) -> None:
+    place = chance.randrange(len(data)) // 512 * 512
+    data[place : place + 512] = bytes(len(data[place : place + 512]))
+
+
+@pytest.mark.parametrize("tail", ["", "-wal"])
+@pytest.mark.parametrize("harm", [turned_bit, cut_short, wiped_sector])
+def test_harm_anywhere_in_the_file_brings_no_wrong_number(
+    tmp_path: Path, tail: str, harm: Callable[[bytearray, random.Random], None]
+) -> None:
+    """What can still be read is the truth; the rest is missing, and will be fetched again."""
+    buckets = truth(40)
+    path, chance = tmp_path / "whole" / "h.sqlite3", random.Random(7)
+    whole = open_history(path, now=at(40))
+    whole.merge(batch(buckets))
+    if not tail:
+        whole.close()
+    files = {each.name: each.read_bytes() for each in path.parent.iterdir() if not each.name.endswith(".lock")}
+    whole.close()
+    for turn in range(HARMS):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        for name, content_of in files.items():
+            data = bytearray(content_of)
+            if name == path.name + tail:
+                harm(data, chance)
+            (folder / name).write_bytes(data)
+        found = open_history(folder / path.name, now=at(40))
+        with contextlib.suppress(HistoryError):  # a bucket older than the baseline may be damaged, and is told
+            assert content(found).items() <= buckets.items()
+        assert baseline_of(found).items() <= {start: cells.keys() for start, cells in buckets.items()}.items()
+        found.merge(batch({start_of(40): {A: cell(1)}}))
+        found.close()
+
+
+def baseline_of(history: History) -> dict[int, frozenset[SeriesKey]]:
+    """Who has contacts in which bucket of the baseline."""
+    with history.baseline(start_of(40), start_of(41)) as pinned:
+        offered = pinned.baseline.counts["offered"]
+        return {
+            start: frozenset(key for key, count in zip(pinned.keys, row.tolist(), strict=True) if count)
+            for start, row in zip(pinned.baseline.starts.tolist(), offered, strict=True)
+        }
 
 
 def test_a_file_that_is_removed_while_in_use_is_begun_anew_and_its_buckets_are_missing(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def _overwritten_pages(path: Path) -> None:
 
 def _newer(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=2")
+    connection.execute("PRAGMA user_version=3")
     connection.close()
 
 
@@ -189,7 +189,7 @@ def _without_tables(path: Path) -> None:
         (_cut_off, "damaged", "is damaged"),
         (_overwritten_pages, "damaged", "is damaged"),
         (_without_tables, "damaged", "is damaged"),
-        (_newer, "version-2", "has version 2 of the schema, this exporter reads version 1"),
+        (_newer, "version-3", "has version 3 of the schema, this exporter reads version 2"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_set_aside_and_a_new_one_begun(

@@ -123,3 +123,33 @@ def scores_of(history: list[Row], row: Row) -> list[float | None]:
     own = [other for other in history if other.series == row.series]
     scores = [classic(own, row, *columns, days=1) for columns in METRICS.values()]
     return [score.z if score else None for score in scores]
+
+
+@pytest.mark.parametrize(("interval", "polls"), [(60, 15), (900, 2)])
+async def test_an_outage_of_the_whole_org_is_flagged_before_a_window_is_over(
+    start: Starter, interval: int, polls: int
+) -> None:
+    """Two polls where each sees a window of its own; with a poll a minute, once most of the window is silent."""
+    outage = Incident("outage", None, BEGIN + timedelta(hours=2), BEGIN + timedelta(hours=6), 1.0)
+    at_work = await start(
+        OrgConfig(queues=12, incidents=(outage,)),
+        EXPORTER_SCORE_METHOD="seasonal",
+        EXPORTER_BASELINE_DAYS="5",
+        GENESYS_REQUESTS_PER_MINUTE="3000",
+        EXPORTER_POLL_INTERVAL=str(interval),
+    )
+    complete = "\ngenesys_queue_offered_contacts_total{"
+    samples = await at_work.until(lambda samples: complete in samples.text, within_seconds=6 * 3600)
+    needed = 0
+    while samples.get("genesys_org_anomaly", media_type="voice", metric="offered_contacts") != 1:
+        over = at_work.clock.now() - timedelta(seconds=60) > outage.start  # the window ends a minute before the poll
+        needed += over
+        assert needed <= polls
+        if not over:
+            assert not samples.total("genesys_org_anomaly", metric="offered_contacts")
+        samples = await at_work.polls()
+    (org,) = [each for each in (await at_work.get("/dashboard")).json["org"] if each["mediaType"] == "voice"]
+    (score,) = [each for each in org["scores"] if each["metric"] == "offeredContacts"]
+    assert (score["isAnomaly"], score["currentValue"]) == (True, org["offeredContacts"])
+    assert score["baselineMean"] > 2 * score["currentValue"]
+    assert score["zScore"] < -3

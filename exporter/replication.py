@@ -14,6 +14,7 @@ from uuid import uuid4
 from exporter.account import client_key, selection_of
 from exporter.analysis.analyst import Analyst
 from exporter.clock import Clock
+from exporter.errors import SettingsError
 from exporter.leadership import BEATS_PER_LEASE, Leadership, lease_seconds
 from exporter.models import Snapshot
 from exporter.poller import Poller
@@ -27,19 +28,25 @@ SHORTEST_TIMEOUT_SECONDS, LONGEST_TIMEOUT_SECONDS = 0.5, 5.0
 
 
 def open_shared(settings: Settings) -> Shared | None:
-    """What the replicas share; None where the settings name no Redis. Connects to nothing yet."""
+    """What the replicas share; None where the settings name no Redis. Connects to nothing yet.
+
+    Raises SettingsError where the URL of Redis has options that mean nothing.
+    """
     if settings.redis is None:
         return None
     selection = selection_of(settings).digest
     scope = f"{settings.contract}|{settings.bucket}|{client_key(settings)}|{selection}"
     beat = lease_seconds(settings.poll_interval_seconds) / BEATS_PER_LEASE
-    return Shared(
-        settings.redis,
-        hashlib.sha256(scope.encode()).hexdigest()[:16],
-        uuid4().hex[:12],
-        timeout_seconds=min(max(beat, SHORTEST_TIMEOUT_SECONDS), LONGEST_TIMEOUT_SECONDS),
-        data_seconds=settings.baseline_days * 86_400,
-    )
+    try:
+        return Shared(
+            settings.redis,
+            hashlib.sha256(scope.encode()).hexdigest()[:16],
+            uuid4().hex[:12],
+            timeout_seconds=min(max(beat, SHORTEST_TIMEOUT_SECONDS), LONGEST_TIMEOUT_SECONDS),
+            data_seconds=settings.baseline_days * 86_400,
+        )
+    except ValueError as error:
+        raise SettingsError([f"EXPORTER_REDIS_URL: {error}"]) from None
 
 
 def leadership_of(
@@ -55,7 +62,6 @@ def leadership_of(
     on_link: Callable[[bool], None],
 ) -> Leadership:
     """`publish` serves a snapshot here, whoever built it; `work` polls and back-fills until cancelled."""
-
     sharing = Sharing(shared, analyst, publish, lambda: poller.readings, clock=clock)
     return Leadership(
         shared,

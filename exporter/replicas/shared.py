@@ -20,7 +20,7 @@ import json
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 from exporter.replicas.peers import Peer
@@ -118,8 +118,6 @@ redis.call('expire', KEYS[2], ARGV[2])
 redis.call('expire', KEYS[3], ARGV[2])
 return 1
 """
-#: Errors whose text is the server's own; that of others may hold addresses, and says no more than their kind.
-_SERVERS_OWN = frozenset({"ResponseError", "AuthenticationError", "BusyLoadingError"})
 
 
 class LinkDown(Exception):
@@ -144,7 +142,10 @@ class Taken:
 
 
 class Shared:
-    """One scope's keys in one Redis; `url` may hold a password and never appears in a message."""
+    """One scope's keys in one Redis; `url` may hold a password and never appears in a message.
+
+    Raises ValueError for options of a URL that mean nothing.
+    """
 
     def __init__(self, url: str, scope: str, owner: str, *, timeout_seconds: float, data_seconds: int) -> None:
         # Imported here: who has no Redis does not pay for its client.
@@ -156,15 +157,15 @@ class Shared:
         self._timeout = timeout_seconds
         self._data_seconds = str(max(data_seconds, DATA_SECONDS))
         self._errors = (RedisError, OSError, TimeoutError)
-        self._password = unquote(urlsplit(url).password or "")
-        self._client: Any = Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            health_check_interval=0,
-            retry_on_timeout=False,
-            retry=None,
-        )
+        self._secrets = _secrets_of(url)
+        options: dict[str, Any] = {"health_check_interval": 0, "retry_on_timeout": False, "retry": None}
+        options |= {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
+        self._client: Any
+        try:
+            self._client = Redis.from_url(url, **options)
+            self._client.connection_pool.make_connection()  # connects to nothing, and knows what it is asked for
+        except (TypeError, ValueError):
+            raise ValueError("an option after the ? of the URL is unknown, or its value is wrong") from None
 
     async def close(self) -> None:
         try:
@@ -266,10 +267,17 @@ class Shared:
 
     def _plain(self, error: Exception) -> str:
         """The reason in words, without the password, which a server may repeat."""
-        if _SERVERS_OWN.isdisjoint(kind.__name__ for kind in type(error).__mro__):
-            return "no answer"
-        text = str(error)[:200]
-        return text.replace(self._password, "***") if self._password else text
+        text = str(error) or "no answer"
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text[:200]
+
+
+def _secrets_of(url: str) -> frozenset[str]:
+    """The password wherever a URL may have it, as it is written and as it is meant."""
+    parts = urlsplit(url)
+    written = [parts.password or "", *parse_qs(parts.query).get("password", [])]
+    return frozenset(form for each in written for form in (each, unquote(each)) if form)
 
 
 def _peer(told: bytes, now: int) -> Peer | None:

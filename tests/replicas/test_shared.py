@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -126,4 +127,29 @@ async def test_a_password_that_a_server_repeats_is_not_told(open_shared: Open) -
     with pytest.raises(LinkDown) as refused:
         await shared._eval("return redis.error_reply('ERR unknown command, args: ' .. ARGV[1])", (), "s3cret-of-redis")
     assert "unknown command" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:a%2Fb@h/0", "unix:///run/r.sock?password=a%2Fb"])
+def test_a_password_is_known_in_every_place_and_form(url: str) -> None:
+    shared = Shared(url, "scope", "owner", timeout_seconds=1.0, data_seconds=1)
+    told = shared._plain(ValueError("neither a%2Fb nor a/b"))
+    assert "a/b" not in told
+
+
+async def test_why_a_server_cannot_be_reached_is_told() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        shared = Shared(
+            f"redis://:x@127.0.0.1:{nobody.getsockname()[1]}/0", "s", "o", timeout_seconds=5.0, data_seconds=1
+        )
+        with pytest.raises(LinkDown, match="ConnectionError: Error 111 connecting to"):
+            await shared.ping()
+        await shared.close()
+
+
+@pytest.mark.parametrize("url", ["redis://h/0?foo=s3cret", "redis://h/0?db=s3cret", "redis://h/0?ssl_ca_certs=s3cret"])
+def test_an_option_that_means_nothing_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="option after the") as refused:
+        Shared(url, "scope", "owner", timeout_seconds=1.0, data_seconds=1)
     assert "s3cret" not in str(refused.value)

@@ -17,6 +17,7 @@ HISTORY_PANEL = "History"
 SERIES_PANEL = "Series"
 REJECTED_PANEL = "Rows refused by reason"
 SETTINGS_PANEL = "Settings"
+REPLICAS_PANEL = "Who polls, and Redis"
 
 
 def build() -> Json:
@@ -41,7 +42,7 @@ def build() -> Json:
             (8, [(8, work.polls()), (8, work.durations()), (8, work.throttling())]),
             (8, [(12, work.calls()), (12, work.answers())]),
             (8, [(8, _history()), (8, _series()), (8, _rejected())]),
-            (8, [(8, _memory()), (8, _cpu()), (8, _files())]),
+            (8, [(6, _replicas()), (6, _memory()), (6, _cpu()), (6, _files())]),
         ],
     )
 
@@ -114,6 +115,18 @@ def _settings() -> Json:
     states = {"0": {"text": "refused"}, "1": {"text": "taken"}}
     made["fieldConfig"]["defaults"]["mappings"] = [{"type": "value", "options": states}]
     return made
+
+
+def _replicas() -> Json:
+    return timeseries(
+        REPLICAS_PANEL,
+        "With EXPORTER_REDIS_URL: 1 for the replica that polls, and for each that reaches Redis. Nothing without it.",
+        [
+            Query(f"max by (instance) ({own('genesys_exporter_leader')})", "{{instance}} polls"),
+            Query(f"max by (instance) ({own('genesys_exporter_redis_up')})", "{{instance}} reaches Redis"),
+        ],
+        unit="none",
+    )
 
 
 def _build() -> Json:

@@ -11,6 +11,7 @@ from grafana.source.exporter import (
     HISTORY_PANEL,
     REJECTED_PANEL,
     SERIES_PANEL,
+    REPLICAS_PANEL,
     SETTINGS_PANEL,
 )
 from grafana.source.exporter_work import CALLS_PANEL, POLLS_PANEL
@@ -247,6 +248,31 @@ RELOAD_REFUSED = Alert(
     panel=(EXPORTER_PAGE, SETTINGS_PANEL),
 )
 
+REDIS_UNREACHABLE = Alert(
+    name="GenesysRedisUnreachable",
+    expr="min by (job) (genesys_exporter_redis_up) == 0",
+    for_="10m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="A replica does not reach Redis",
+    description=(
+        "For 10 minutes a replica of job {job} has not reached Redis: it does not see what the others do, and nobody "
+        "takes over from it or it from another."
+    ),
+    panel=(EXPORTER_PAGE, REPLICAS_PANEL),
+)
+
+SEVERAL_LEADERS = Alert(
+    name="GenesysSeveralReplicasPoll",
+    expr="sum by (job) (genesys_exporter_leader) > 1",
+    for_="10m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="{value:count} replicas poll one org",
+    description="For 10 minutes {value:count} replicas of job {job} have polled, each with a call budget of its own.",
+    panel=(EXPORTER_PAGE, REPLICAS_PANEL),
+)
+
 GROUP = AlertGroup(
     "genesys-exporter",
     (
@@ -264,5 +290,7 @@ GROUP = AlertGroup(
         SERIES_DROPPED,
         ROWS_REJECTED,
         RELOAD_REFUSED,
+        REDIS_UNREACHABLE,
+        SEVERAL_LEADERS,
     ),
 )

@@ -71,8 +71,9 @@ class SeriesTable:
 
     def of_other_queues(self, about: Container[str] | None) -> Flags:
         """By position, the series whose queues are not among these; none where all queues are meant."""
-        flags = [about is not None and key is not None and key.queue_id not in about for key in self._keys]
-        return np.array(flags, bool)
+        if about is None:
+            return np.zeros(len(self._keys), bool)
+        return np.array([key is not None and key.queue_id not in about for key in self._keys], bool)
 
     def name(self, names: Mapping[str, str]) -> bool:
         """Takes over queue names by queue id; tells whether any changed."""

@@ -510,6 +510,49 @@ def test_bad_rows_change_nothing_about_the_good_ones_and_each_is_counted(
     assert sum(rejected.values()) == len(bad)
 
 
+def spoil(kind: int, told: dict[str, Any]) -> list[Any]:
+    """A true row as a bad line may leave it: never another number that could be true."""
+    first = told["data"][0]
+    other = {**first, "metrics": [metric("nOffered", count=first["metrics"][0]["stats"]["count"] + 7)]}
+    return [
+        [told, told],
+        [told, {**told, "data": [other]}],
+        [{**told, "group": {"mediaType": "voice"}}],
+        [{**told, "data": [{**first, "metrics": [metric("nOffered", count=-1)]}, *told["data"][1:]]}],
+        [{**told, "data": [{**first, "metrics": [metric("nOffered", count="3")]}]}],
+        [{**told, "data": [{**each, "interval": "soon"} for each in told["data"]]}],
+        [{**told, "data": None}],
+        ["row"],
+        [{}],
+    ][kind]
+
+
+@unhurried
+@given(
+    st.dictionaries(
+        st.sampled_from("abcde"), st.dictionaries(st.integers(0, 3), st.integers(1, 99), min_size=1), min_size=1
+    ),
+    st.dictionaries(st.sampled_from("abcde"), st.integers(0, 8)),
+)
+def test_whatever_happens_to_rows_each_figure_is_true_or_lost(
+    truth: dict[str, dict[int, int]], spoilt: dict[str, int]
+) -> None:
+    rows = []
+    for queue, cells in truth.items():
+        told = row(*(cell(metric("nOffered", count=n), when=at(place)) for place, n in cells.items()), queue=queue)
+        rows += spoil(spoilt[queue], told) if queue in spoilt else [told]
+    try:
+        batch, _ = buckets_of(body(*rows))
+    except PayloadError:
+        return
+    column = {key.queue_id: place for place, key in enumerate(batch.keys)}
+    for queue in "abcde":
+        for place in range(4):
+            told_here = batch.counts["offered"][place, column[queue]] if queue in column else 0
+            lost = batch.lost.others or (place, SeriesKey(queue, "voice")) in batch.lost.cells
+            assert told_here == truth.get(queue, {}).get(place, 0) or (told_here == 0 and lost)
+
+
 # The real service
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporter.errors import AuthError, GenesysError, PayloadError, RateLimited, Unavailable
 from exporter.genesys.auth import Credentials, TokenSource
 from exporter.genesys.circuit import PROBE_SECONDS
 from exporter.genesys.client import AGGREGATES as AGGREGATES_ENDPOINT
 from tests.genesys.conftest import AGGREGATES, TOKEN, Answer, Client, Reply, Seen
+from tests.genesys.strategies import any_json, odd_values
 
 UNKNOWN = {"error": "invalid_client", "description": "client not found", "error_description": "client not found"}
 UNAUTHORIZED = Reply({"message": "Invalid login credentials.", "code": "bad.credentials"}, 401)
@@ -376,3 +380,31 @@ async def test_no_secret_is_in_a_repr_a_message_or_the_log(client: Client, caplo
         assert "hush" not in text
         assert basic not in text
     assert "client-1" not in repr(credentials)
+
+
+token_answers = (
+    st.binary(max_size=40)
+    | any_json.map(lambda value: json.dumps(value).encode())
+    | st.fixed_dictionaries(
+        {"access_token": odd_values | st.text(max_size=8)},
+        optional={
+            "expires_in": odd_values,
+            "token_type": st.sampled_from(["bearer", "Bearer", "mac", ""]) | odd_values,
+        },
+    ).map(lambda value: json.dumps(value).encode())
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=token_answers)
+async def test_no_token_answer_gets_anything_into_a_header_that_is_no_token(client: Client, body: bytes) -> None:
+    client.service.script(TOKEN, Reply(body))
+    client.tokens.refuse(client.tokens._token or "")
+    try:
+        found = await token(client)
+    except PayloadError:
+        return
+    assert found == json.loads(body)["access_token"]
+    assert found.isascii()
+    assert found.isprintable()
+    assert client.clock.monotonic() < client.tokens._refresh_at < float("inf")

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporter.errors import AuthError, PagingError, PayloadError
 from exporter.genesys.queues import MAX_PAGES, PAGE_SIZE, fetch_queues
 from exporter.models import EntitiesRejected, Queue
 from tests.genesys.conftest import QUEUES, Client, Reply, Seen
+from tests.genesys.strategies import any_json, odd_values
 
 
 def entity(number: int, **more: Any) -> dict[str, Any]:
@@ -222,3 +225,40 @@ async def test_an_endless_chain_without_a_count_is_cut_at_two_hundred_thousand_q
     with pytest.raises(PagingError, match=f"still no last page after {MAX_PAGES} pages"):
         await fetch(client)
     assert len(client.service.calls(QUEUES)) == MAX_PAGES
+
+
+# Properties
+
+
+levels = st.fixed_dictionaries({"serviceLevel": st.fixed_dictionaries({"percentage": odd_values})})
+listed = st.fixed_dictionaries(
+    {"id": odd_values | st.text(max_size=4)},
+    optional={
+        "name": odd_values | st.text(max_size=4),
+        "division": any_json,
+        "mediaSettings": st.dictionaries(
+            st.sampled_from(["call", "email"]),
+            st.fixed_dictionaries({"serviceLevel": st.just({"percentage": 2})}) | any_json,
+        ),
+    },
+)
+listings = any_json | st.fixed_dictionaries(
+    {"entities": st.lists(listed | any_json, max_size=4)},
+    optional={"pageCount": odd_values, "pageNumber": odd_values, "total": odd_values},
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bodies=st.lists(listings, min_size=1, max_size=3))
+async def test_no_listing_gets_anything_but_queues_into_the_directory(client: Client, bodies: list[Any]) -> None:
+    client.service.script(QUEUES, *map(Reply, bodies))
+    client.clock.advance(120)
+    try:
+        found = await fetch(client)
+    except PayloadError:
+        return
+    assert len({queue.id for queue in found}) == len(found)
+    for queue in found:
+        assert queue.id
+        assert queue.name
+        assert all(0 <= target <= 1 for target in queue.service_level_targets.values())

@@ -10,8 +10,8 @@ from grafana.source.exporter import (
     FAILURES_PANEL,
     HISTORY_PANEL,
     REJECTED_PANEL,
-    SERIES_PANEL,
     REPLICAS_PANEL,
+    SERIES_PANEL,
     SETTINGS_PANEL,
 )
 from grafana.source.exporter_work import CALLS_PANEL, POLLS_PANEL

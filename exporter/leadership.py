@@ -38,6 +38,8 @@ PATIENCE_LEASES = 3
 ISOLATION_SECONDS = 300.0
 #: Polls failed here, and here alone perhaps: so long this replica is none that may do better.
 FAILING_SECONDS = 600.0
+#: Clocks that differ by more make one replica withdraw what another still shows.
+SKEW_SECONDS = 10.0
 #: A leader that gave the lease up for its own fault leaves it to others for so many leases.
 ABSTENTION_LEASES = 2
 
@@ -87,7 +89,7 @@ class Leadership:
         self._witnesses = 0  # times in a row that another replica has reached Redis when this one has not
         self._waits_until = float("-inf")  # before that the lease is left to others
         self._failing_until = float("-inf")
-        self._yields = self._replaced = False
+        self._yields = self._replaced = self._skewed = False
         self._peers: Mapping[str, Peer] = {}
         self._url, self._epoch = "", ""
         self._task: asyncio.Task[None] | None = None
@@ -180,6 +182,7 @@ class Leadership:
         beat = await self._shared.beat(fence, self._lease, self._url, failing=failing)
         self._peers = beat.peers
         self._note_link(True)
+        self._note_skew(beat.now_seconds)
         self._standing.heard, self._ceased, self._witnesses, self._replaced = asked, None, 0, False
         if self._epoch not in ("", beat.epoch):  # whoever polled when Redis lost all goes first
             self._waits_until = max(self._waits_until, asked + self._lease)
@@ -356,6 +359,18 @@ class Leadership:
             log.warning("Redis does not answer (%s)", why)
             self._silent_since = now
         self._on_link(up)
+
+    def _note_skew(self, now_seconds: float) -> None:
+        """The clock here and that of Redis disagree, or do so no more: told once."""
+        ahead = self._clock.now().timestamp() - now_seconds
+        skewed = abs(ahead) > SKEW_SECONDS
+        if skewed and not self._skewed:
+            log.warning(
+                "the clock of this machine is %.0f s ahead of Redis': replicas show ages by their clocks", ahead
+            )
+        elif self._skewed and not skewed:
+            log.info("the clock of this machine and Redis' are in step again")
+        self._skewed = skewed
 
     async def _end(self) -> None:
         fence = self._standing.fence

@@ -49,6 +49,7 @@ class Stage:
         self.expires = 0.0
         self.fence, self.clean = 0, True
         self.epoch = "epoch"
+        self.ahead = 0.0  # this replica's clock, of Redis'
         self.peers: Mapping[str, Peer] = {}
         self.verdict = Verdict.NOBODY
         self.told: list[int] = []
@@ -75,7 +76,7 @@ class Stage:
         held = self.holder == self.owner and fence == self.fence
         if held:
             self.expires = self.clock.monotonic() + seconds
-        return Beat(held, self.epoch, self.peers)
+        return Beat(held, self.epoch, self.peers, self.clock.now().timestamp() - self.ahead)
 
     async def acquire(self, floor: int, seconds: float) -> Taken | None:
         self._answer()
@@ -462,3 +463,16 @@ async def test_polling_that_ends_by_bad_settings_ends_all_by_that_very_error(sta
         with pytest.raises(SettingsError, match="too many queues"):
             await stage.task
     assert stage.left
+
+
+async def test_a_clock_that_is_not_redis_is_told_once_and_when_it_is_mended(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with stage.leading():
+        stage.ahead = -60.0
+        await stage.passes(5.0)
+        assert caplog.text.count("is -60 s ahead of Redis'") == 1
+        stage.ahead = 9.0
+        await stage.passes(5.0)
+        assert caplog.text.count("in step again") == 1

@@ -131,6 +131,7 @@ class Beat:
     held: bool  # the lease was still this replica's, and lasts longer now
     epoch: str  # another one than before: the server has forgotten what stood there
     peers: Mapping[str, Peer]  # the other replicas, by owner
+    now_seconds: float  # by Redis' clock, since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Shared:
             peer, name = _peer(text, int(now)), owner.decode(errors="replace")
             if peer is not None and name != self.owner:
                 peers[name] = peer
-        return Beat(bool(held), epoch.decode(errors="replace"), peers)
+        return Beat(bool(held), epoch.decode(errors="replace"), peers, int(now) / 1000)
 
     async def acquire(self, floor: int, seconds: float) -> Taken | None:
         """The lease, with a fence above `floor`; None where another holds it."""

@@ -21,12 +21,16 @@ from exporter.analysis.baseline import Baseline
 from exporter.models import IntColumn
 
 DAY_SECONDS, DAYS_OF_WEEK = 86_400, 7
-#: Half the width of "the same time of day": one queue's season is smooth, its counts are not.
-KERNEL_SECONDS = 90 * 60
+#: Half the width of "the same time of day": one queue's season is smooth, its counts are not. Events are rarer than
+#: contacts, and their rate changes less over the day.
+KERNEL_SECONDS, RATE_KERNEL_SECONDS = 90 * 60, 150 * 60
 #: What a bucket of last week still counts beside one of today: an old habit fades within a month or two.
 DECAY_PER_WEEK = 0.75
 #: The newest hours teach nothing: an incident that lasts must not become normal.
 LEFT_OUT_SECONDS = 6 * 3600
+#: The level of the last hours is taken this long before now and fades with this half-life. It moves the expectation
+#: by little (`rates.MAX_LEVEL`), so that it need not wait as long.
+LEVEL_LAG_SECONDS, LEVEL_HALF_LIFE_SECONDS = 2 * 3600, 4 * 3600
 #: A short history leaves out no more than this share of itself.
 LEFT_OUT_SHARE = 0.25
 #: The zones in use change their clocks on quarter hours.
@@ -54,8 +58,10 @@ def local_slots(middles: IntColumn, bucket_seconds: int, timezone: str) -> IntCo
 class Calendar:
     """The grid of one baseline: `days` local days from `first_day`, each of `slots` slots.
 
-    `rows` are the baseline's rows that teach, `cells` the flat place of each in the grid; `exposure` counts the
-    buckets of each cell, `weight` is what a bucket there counts, both of shape (days, slots).
+    `cells` is the flat place of each of the baseline's rows in the grid; `exposure` counts the buckets of each cell,
+    `weight` is what a bucket there counts, 0 among the newest, which do not teach; both of shape (days, slots).
+    `recency`, likewise, is what it counts for the level of the last hours, and `fading` what is left of that level by
+    slot of the next 24 hours.
     """
 
     timezone: str
@@ -63,13 +69,15 @@ class Calendar:
     slots: int
     first_day: int
     days: int
-    rows: slice
     cells: IntColumn
     repeated: bool
     exposure: Grid
     weight: Grid
+    recency: Grid
+    fading: Grid
     next_slot: int  # the local slot after the baseline
     kernel: Grid  # weights of the slots around each slot, (slots, slots)
+    rate_kernel: Grid
 
     @classmethod
     def of(cls, baseline: Baseline, timezone: str) -> Calendar:
@@ -79,36 +87,38 @@ class Calendar:
         left_out = min(LEFT_OUT_SECONDS, LEFT_OUT_SHARE * (end - int(starts[0])))
         taught = max(1, int(np.searchsorted(starts, end - left_out)))
         slots = max(1, DAY_SECONDS // step)
-        places = local_slots(np.append(starts[:taught], end) + step // 2, step, timezone)
+        places = local_slots(np.append(starts, end) + step // 2, step, timezone)
         first_day, last_day = int(places[:-1].min()) // slots, int(places[:-1].max()) // slots
         days = last_day - first_day + 1
         cells = places[:-1] - first_day * slots
         exposure = np.bincount(cells, minlength=days * slots).astype(np.float32).reshape(days, slots)
-        age_weeks = (int(places[-1]) - first_day * slots - np.arange(days * slots)) / (slots * DAYS_OF_WEEK)
-        weight = (DECAY_PER_WEEK**age_weeks).astype(np.float32).reshape(days, slots)
+        ago = int(places[-1]) - first_day * slots - np.arange(days * slots)
+        weight = DECAY_PER_WEEK ** (ago / (slots * DAYS_OF_WEEK))
+        weight[int(places[taught]) - first_day * slots :] = 0
         return cls(
             timezone=timezone,
             bucket_seconds=step,
             slots=slots,
             first_day=first_day,
             days=days,
-            rows=slice(0, taught),
             cells=cells,
             repeated=bool(exposure.max() > 1),
             exposure=exposure,
-            weight=weight,
+            weight=weight.astype(np.float32).reshape(days, slots),
+            recency=_recency((ago - 1) * step).reshape(days, slots),
+            fading=_faded(np.arange(slots) * step),
             next_slot=int(places[-1]),
-            kernel=time_of_day_kernel(slots, step),
+            kernel=time_of_day_kernel(slots, step, KERNEL_SECONDS),
+            rate_kernel=time_of_day_kernel(slots, step, RATE_KERNEL_SECONDS),
         )
 
     def grid(self, counts: NDArray[np.unsignedinteger]) -> Grid:
         """Counts of some series (rows of the baseline, series) laid on the grid: (days, slots, series)."""
-        taught = counts[self.rows]
-        laid = np.zeros((self.days * self.slots, taught.shape[1]), np.float32)
+        laid = np.zeros((self.days * self.slots, counts.shape[1]), np.float32)
         if self.repeated:
-            np.add.at(laid, self.cells, taught)
+            np.add.at(laid, self.cells, counts)
         else:
-            laid[self.cells] = taught
+            laid[self.cells] = counts
         return laid.reshape(self.days, self.slots, -1)
 
     def ahead(self) -> tuple[int, int]:
@@ -132,9 +142,20 @@ class Calendar:
         return (slot - self.next_slot) % self.slots
 
 
-def time_of_day_kernel(slots: int, bucket_seconds: int) -> Grid:
-    """Weights of neighbouring times of day: a triangle that ends 90 minutes away, closed over midnight."""
+def _recency(ago_seconds: IntColumn) -> Grid:
+    """What a bucket that ended so long ago counts for the level of the last hours."""
+    waited = ago_seconds - LEVEL_LAG_SECONDS
+    return np.where(waited >= 0, _faded(np.maximum(waited, 0)), np.float32(0))
+
+
+def _faded(seconds: IntColumn) -> Grid:
+    faded: Grid = (0.5 ** (seconds / LEVEL_HALF_LIFE_SECONDS)).astype(np.float32)
+    return faded
+
+
+def time_of_day_kernel(slots: int, bucket_seconds: int, half_width_seconds: int) -> Grid:
+    """Weights of neighbouring times of day: a triangle that ends at the half-width, closed over midnight."""
     apart = np.abs(np.arange(slots)[:, None] - np.arange(slots)[None, :])
     seconds = np.minimum(apart, slots - apart) * bucket_seconds
-    weights: Grid = np.maximum(0, 1 - seconds / KERNEL_SECONDS).astype(np.float32)
+    weights: Grid = np.maximum(0, 1 - seconds / half_width_seconds).astype(np.float32)
     return weights

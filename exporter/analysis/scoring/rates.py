@@ -10,6 +10,9 @@ next 24 hours, the information behind it, and the overdispersion ρ. The steps a
    really errs by: the bucket's own spread, the day's, and the forecast's. The worst day is left out.
 4. V, by which neighbouring buckets repeat each other.
 5. Events beyond what the spread allows are drawn in before they enter a mean: an incident must not become normal.
+6. The level of the last hours moves the expectation of the next ones, by half at most.
+
+ρ needs a ρ to weigh by: a first look at a sample of the times of day finds one, the second look takes all.
 
 Sources: Prentice 1986 and Williams 1982 (beta-binomial, moments), Bühlmann (credibility), Hampel 1974 (limits that
 descend again). The constants were chosen on simulated traffic, see bench/scoring.
@@ -21,24 +24,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exporter.analysis.scoring.calendar import Calendar, Grid
 
 #: How far levels differ, as standard deviations of the logit: a time of day from the queue, a weekday from its time.
 TIME_STDDEV, WEEKDAY_STDDEV = 0.5, 0.3
-#: What is believed of ρ before anything is seen, worth this many typical buckets: a day of them.
-PRIOR_RHO, PRIOR_BUCKETS = 0.03, 5.0
+#: What is believed of ρ before anything is seen, worth this many typical buckets: half a day of them.
+PRIOR_RHO, PRIOR_BUCKETS = 0.03, 50.0
 RHO_RANGE = (1e-4, 0.9)
-#: Leaving the worst day out makes the rest look too calm by this factor. On the safe side: it costs no recall.
-CONSISTENCY = 1.3
+#: Leaving the worst day out makes the rest look too calm by this factor. On the safe side: it moves all z together, and
+#: real busy hours scatter more than simulated ones.
+CONSISTENCY = 1.5
 #: Below this number of days none is left out; above, one, and one in ten where there are many.
 DAYS_TO_LEAVE_ONE = 4
 #: The usual correlation of neighbouring buckets, worth this many pairs, and its limit.
 PRIOR_PHI, PRIOR_PAIRS, MAX_PHI = 0.4, 50.0, 0.85
 #: Events farther out are drawn in to this many deviations, and the farther the fewer, down to the floor.
-LIMIT, DESCENT, FLOOR = 2.5, 0.7, 0.5
-ROUNDS = 2
+LIMIT, DESCENT, FLOOR = 2.5, 0.7, 1.0
+#: The first look, which has no ρ yet to go by, takes so many times of day as a sample.
+FIRST_SLOTS = 32
+USUAL_REPEATS = (1 + PRIOR_PHI) / (1 - PRIOR_PHI)
+#: How far the level of some hours strays from the habit, as a standard deviation of the logit, and how far at most it
+#: is followed: by half. More is news, for as long as it lasts.
+LEVEL_STDDEV, MAX_LEVEL = 0.5, 0.4
 RATE_RANGE = (1e-4, 1 - 1e-4)
 
 
@@ -62,18 +70,33 @@ class RateTables:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sums:
-    """Effective contacts and events of one state of the estimates: of each day, and around each slot of each day."""
+class Cells:
+    """The buckets of some series on a grid, (days, slots, series): at least 1 contact each, the others but one, the
+    rate, and the weight, which is 0 where nothing was seen or nothing is to be learnt; `taught` is then 0, else 1."""
 
-    day_contacts: Grid  # (days, series)
-    day_events: Grid
-    contacts: Grid  # (days, slots, series)
-    events: Grid
+    n: Grid
+    others: Grid
+    rate: Grid
+    weight: Grid
+    taught: Grid
+
+    @property
+    def buckets(self) -> Grid:
+        """How many teach, by series."""
+        count: Grid = (np.ones(self.taught.shape[1], np.float32) @ self.taught).sum(0)
+        return count
 
     @classmethod
-    def of(cls, kernel: Grid, effective: Grid, rate: Grid) -> Sums:
-        events = effective * rate
-        return cls(effective.sum(1), events.sum(1), kernel @ effective, kernel @ events)
+    def of(cls, calendar: Calendar, contacts: Grid, events: Grid) -> Cells:
+        n = np.maximum(contacts, 1)
+        rate = np.minimum(events, n)
+        rate /= n
+        taught = ((contacts > 0) & (calendar.weight[:, :, None] > 0)).astype(np.float32)
+        return cls(n, n - 1, rate, calendar.weight[:, :, None] * taught, taught)
+
+    def some(self, slots: slice) -> Cells:
+        """The cells at some times of day."""
+        return Cells(*(np.ascontiguousarray(getattr(self, field.name)[:, slots]) for field in fields(self)))
 
 
 def fit_rates(calendar: Calendar, contacts: Grid, events: Grid) -> RateTables:
@@ -81,34 +104,41 @@ def fit_rates(calendar: Calendar, contacts: Grid, events: Grid) -> RateTables:
 
     In place where a whole grid would be copied: this is the hot loop of a fit.
     """
-    seen = contacts > 0
-    n = np.maximum(contacts, 1)
-    others = n - 1
-    raw = np.minimum(events, n) / n
-    weight = calendar.weight[:, :, None] * seen
-    rho = np.full(n.shape[2], PRIOR_RHO, np.float32)
-    repeats = np.full(n.shape[2], (1 + PRIOR_PHI) / (1 - PRIOR_PHI), np.float32)
-    inflation = 1 + others * rho
-    effective = weight * n / inflation
-    rate = raw
-    for last in range(ROUNDS - 1, -1, -1):
-        expected = _expected_by_other_days(Sums.of(calendar.kernel, effective, rate), repeats)
-        distance = raw - expected
-        unit = expected * (1 - expected) / n  # variance of the rate of independent contacts
-        rho = _overdispersion(distance**2 / unit, others, inflation, weight, rho)
-        inflation = 1 + others * rho
-        effective = weight * n / inflation
-        deviation = np.sqrt(unit * inflation)
-        distance /= deviation
-        if not last:
-            repeats = _repetition(distance, seen)
-        _draw_in(distance)
-        distance *= deviation
-        distance += expected
-        rate = np.clip(distance, 0, 1, out=distance)
-    sums = Sums.of(calendar.kernel, effective, rate)
-    table, information = _tables(calendar, sums, repeats)
-    return RateTables(table, information, rho, sums.day_contacts.sum(0), seen.sum((0, 1)).astype(np.float32))
+    cells = Cells.of(calendar, contacts, events)
+    rho = np.full(contacts.shape[2], PRIOR_RHO, np.float32)
+    few = slice(calendar.slots // FIRST_SLOTS // 2, None, max(1, calendar.slots // FIRST_SLOTS))
+    rho = _look(cells.some(few), np.ascontiguousarray(calendar.rate_kernel[few, few]), rho)[-1]
+    expected, distance, unit, rho = _look(cells, calendar.rate_kernel, rho)
+    inflation = cells.others * rho
+    inflation += 1
+    unit *= inflation
+    deviation = np.sqrt(unit, out=unit)
+    distance /= deviation
+    repeats = _repetition(distance, cells.taught)
+    _draw_in(distance)
+    distance *= deviation
+    effective = np.divide(cells.n, inflation, out=inflation)
+    level = _level(calendar, contacts, effective, distance, expected, repeats)
+    effective *= cells.weight
+    expected += distance
+    rate = np.clip(expected, 0, 1, out=expected)
+    table, information = _tables(calendar, effective, rate, repeats)
+    table = moved(table, calendar.fading[:, None] * level)
+    return RateTables(table, information, rho, effective.sum((0, 1)), cells.buckets)
+
+
+def _look(cells: Cells, kernel: Grid, rho: Grid) -> tuple[Grid, Grid, Grid, Grid]:
+    """What the other days expect of each cell, how far it lies from that, the variance of independent contacts, ρ."""
+    inflation = cells.others * rho
+    inflation += 1
+    effective = cells.weight * cells.n
+    effective /= inflation
+    expected = _expected_by_other_days(kernel, effective, cells.rate)
+    distance = cells.rate - expected
+    unit = 1 - expected
+    unit *= expected
+    unit /= cells.n
+    return expected, distance, unit, _overdispersion(cells, distance, unit, inflation, rho)
 
 
 def _draw_in(strays: Grid) -> None:
@@ -126,63 +156,104 @@ def _shrunk(contacts: Grid, events: Grid, repeats: Grid, parent: Grid, stddev: f
     return np.clip(rate, *RATE_RANGE, out=rate), prior
 
 
-def _expected_by_other_days(sums: Sums, repeats: Grid) -> Grid:
+def _expected_by_other_days(kernel: Grid, effective: Grid, rate: Grid) -> Grid:
     """The rate of every cell as all days but its own tell it; where they are silent, as the queue's mean does."""
-    contacts, events = sums.day_contacts.sum(0), sums.day_events.sum(0)
+    happened = effective * rate
+    slots = np.ones(len(kernel), np.float32)
+    day_contacts, day_events = slots @ effective, slots @ happened
+    contacts, events = day_contacts.sum(0), day_events.sum(0)
     overall = (events + 0.5) / (contacts + 1)
-    others = (events - sums.day_events + overall) / (contacts - sums.day_contacts + 1)
-    parent = np.clip(others, *RATE_RANGE)[:, None, :]
-    near, near_events = sums.contacts.sum(0) - sums.contacts, sums.events.sum(0) - sums.events
-    return _shrunk(near, near_events, repeats, parent, TIME_STDDEV)[0]
+    parent = np.clip((events - day_events + overall) / (contacts - day_contacts + 1), *RATE_RANGE)
+    weight = (USUAL_REPEATS / (TIME_STDDEV**2 * parent * (1 - parent)))[:, None, :]
+    others = _around(kernel, happened)
+    others += weight * parent[:, None, :]
+    near = _around(kernel, effective)
+    near += weight
+    others /= near
+    return np.clip(others, *RATE_RANGE, out=others)
 
 
-def _overdispersion(chi: Grid, others: Grid, inflation: Grid, weight: Grid, rho: Grid) -> Grid:
-    """ρ by weighted moments: a bucket's `chi` is 1 + (n − 1)ρ in the mean; see step 3."""
-    share = weight * others / (inflation * inflation)
-    scale = (share * others).sum(1)
+def _around(kernel: Grid, cells: Grid) -> Grid:
+    """Of the other days, the sum around each cell's time of day."""
+    around: Grid = kernel @ (cells.sum(0) - cells)
+    return around
+
+
+def _overdispersion(cells: Cells, distance: Grid, unit: Grid, inflation: Grid, rho: Grid) -> Grid:
+    """ρ by weighted moments: a bucket's distance²/unit is 1 + (n − 1)ρ in the mean; see step 3."""
+    share = cells.weight * cells.others
+    share /= inflation
+    share /= inflation
+    scale = np.einsum("dsq,dsq->dq", share, cells.others)
+    chi = distance * distance
+    chi /= unit
     chi -= 1
-    chi *= share
-    excess = chi.sum(1)
+    excess = np.einsum("dsq,dsq->dq", share, chi)
     days = (scale > 0).sum(0)
     surprise = np.where(scale > 0, excess - rho * scale, -np.inf)
     rank = np.argsort(np.argsort(-surprise, axis=0), axis=0)
     left_out = np.where(days < DAYS_TO_LEAVE_ONE, 0, np.maximum(1, np.round(days / 10)))
     kept = rank >= left_out
-    buckets = np.maximum(np.count_nonzero(weight, axis=(0, 1)), 1)
-    prior = PRIOR_BUCKETS * scale.sum(0) / buckets + 1e-6
+    prior = PRIOR_BUCKETS * scale.sum(0) / np.maximum(cells.buckets, 1) + 1e-6
     factor = np.where(left_out > 0, CONSISTENCY, 1)
     estimate = (factor * (excess * kept).sum(0) + PRIOR_RHO * prior) / ((scale * kept).sum(0) + prior)
     clipped: Grid = np.clip(estimate, *RHO_RANGE).astype(np.float32)
     return clipped
 
 
-def _repetition(strays: Grid, seen: NDArray[np.bool_]) -> Grid:
-    """V = (1 + φ) / (1 − φ) of the correlation φ between neighbouring buckets."""
-    flat = (np.clip(strays, -LIMIT, LIMIT) * seen).reshape(-1, strays.shape[2])
-    both = seen.reshape(flat.shape)
-    pairs = both[1:] & both[:-1]
+def _level(calendar: Calendar, contacts: Grid, effective: Grid, distance: Grid, expected: Grid, repeats: Grid) -> Grid:
+    """How far the last hours lay from their expectation, in logits: one step of a likelihood, drawn to 0; (series)."""
+    recent = slice(-2, None)
+    weight = (calendar.recency[recent, :, None] * (contacts[recent] > 0)) * effective[recent]
+    weight /= repeats
+    rate = expected[recent]
+    told = (weight * distance[recent]).sum((0, 1))
+    known = (weight * rate * (1 - rate)).sum((0, 1))
+    limited: Grid = np.clip(told / (known + 1 / LEVEL_STDDEV**2), -MAX_LEVEL, MAX_LEVEL)
+    return limited
+
+
+def moved(rate: Grid, level: Grid) -> Grid:
+    """Rates whose odds are e^level times as high."""
+    odds = rate / (1 - rate) * np.exp(level)
+    result: Grid = np.clip(odds / (1 + odds), *RATE_RANGE)
+    return result
+
+
+def _repetition(strays: Grid, taught: Grid) -> Grid:
+    """V = (1 + φ) / (1 − φ) of the correlation φ between neighbouring buckets; `taught` is 1 where one counts, or 0."""
+    flat = np.clip(strays, -LIMIT, LIMIT)
+    flat *= taught
+    flat, taught = (each.reshape(-1, strays.shape[2]) for each in (flat, taught))
     square = flat * flat
-    square[1:] += square[:-1]
-    size = 0.5 * (square[1:] * pairs).sum(0)
-    count = np.count_nonzero(pairs, axis=0)
-    mean_product = (flat[1:] * flat[:-1]).sum(0) / np.maximum(size, 1e-9)
+    count = _product(taught[1:], taught[:-1])
+    size = 0.5 * (_product(square[1:], taught[:-1]) + _product(square[:-1], taught[1:]))
+    mean_product = _product(flat[1:], flat[:-1]) / np.maximum(size, 1e-9)
     phi = np.clip((mean_product * count + PRIOR_PHI * PRIOR_PAIRS) / (count + PRIOR_PAIRS), 0, MAX_PHI)
     repeats: Grid = ((1 + phi) / (1 - phi)).astype(np.float32)
     return repeats
 
 
-def _tables(calendar: Calendar, sums: Sums, repeats: Grid) -> tuple[Grid, Grid]:
+def _product(these: Grid, those: Grid) -> Grid:
+    """Sum of products by series."""
+    total: Grid = np.einsum("rq,rq->q", these, those)
+    return total
+
+
+def _tables(calendar: Calendar, effective: Grid, rate: Grid, repeats: Grid) -> tuple[Grid, Grid]:
     """Step 2 for the two days ahead; information adds up level by level, each blurred by how far levels differ."""
-    contacts, events = sums.day_contacts.sum(0), sums.day_events.sum(0)
+    kernel, happened = calendar.rate_kernel, effective * rate
+    of_slot, events_of_slot = effective.sum(0), happened.sum(0)
+    contacts, events = of_slot.sum(0), events_of_slot.sum(0)
     overall = np.clip((events + 0.5) / (contacts + 1), *RATE_RANGE)
-    at_time, at_time_events = sums.contacts.sum(0), sums.events.sum(0)
-    usual, prior = _shrunk(at_time, at_time_events, repeats, overall, TIME_STDDEV)
+    at_time = kernel @ of_slot
+    usual, prior = _shrunk(at_time, kernel @ events_of_slot, repeats, overall, TIME_STDDEV)
     usual_information = at_time / repeats + 1 / (1 / prior + 1 / (contacts / repeats + 1))
     rates, information = [], []
     for day in calendar.ahead():
         same = calendar.same_weekday(day)
-        weekday, weekday_events = sums.contacts[same].sum(0), sums.events[same].sum(0)
-        rate, prior = _shrunk(weekday, weekday_events, repeats, usual, WEEKDAY_STDDEV)
-        rates.append(rate)
+        weekday, weekday_events = (kernel @ each[same].sum(0) for each in (effective, happened))
+        rate_of_day, prior = _shrunk(weekday, weekday_events, repeats, usual, WEEKDAY_STDDEV)
+        rates.append(rate_of_day)
         information.append(weekday / repeats + 1 / (1 / prior + 1 / usual_information))
     return calendar.next_day(np.stack(rates)), calendar.next_day(np.stack(information))

@@ -72,52 +72,83 @@ class Sums:
     expected: Grid
 
     @classmethod
-    def of(cls, kernel: Grid, share: Grid, counted: Grid, exposed: Grid) -> Sums:
-        seen, expected = share * counted, share * exposed
-        return cls(seen.sum(1), expected.sum(1), kernel @ seen, kernel @ expected)
+    def of(cls, kernel: Grid, seen: Grid, expected: Grid) -> Sums:
+        slots = np.ones(len(kernel), np.float32)
+        return cls(slots @ seen, slots @ expected, kernel @ seen, kernel @ expected)
 
     def factor(self, same: Grid) -> Grid:
         """What the days that `same` (wanted, days) marks have beyond the time of day: (wanted, slots, series)."""
         days, slots, _ = self.seen.shape
         day = _factor(same @ self.day_seen, same @ self.day_expected, DAY_PRIOR)[:, None, :]
-        seen, expected = (
+        factor, expected = (
             (same @ each.reshape(days, -1)).reshape(len(same), slots, -1) for each in (self.seen, self.expected)
         )
-        return day * _factor(seen, expected * day, WEEKDAY_TIME_PRIOR)
+        expected *= day
+        expected += WEEKDAY_TIME_PRIOR
+        factor += WEEKDAY_TIME_PRIOR
+        factor /= expected
+        factor *= day
+        return factor
 
 
 def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> VolumeTables:
-    """The tables of a few series; the grid as `Calendar.grid` lays it, and buckets of it whose contacts are unknown."""
+    """The tables of a few series; the grid as `Calendar.grid` lays it, and buckets of it whose contacts are unknown.
+
+    In place where a whole grid would be copied, as in `rates`.
+    """
     exposure, weight = calendar.exposure[:, :, None], calendar.weight[:, :, None]
     exposure = exposure if lost is None else exposure - lost
+    weighted = weight * exposure
     kernel = calendar.kernel
     others = kernel - np.diag(np.diag(kernel)) if calendar.slots > 1 else kernel
     weekdays = np.stack([calendar.same_weekday(calendar.first_day + day) for day in range(calendar.days)])
     alpha = np.full(contacts.shape[2], PRIOR_SPREAD, np.float32)
-    exposed = np.maximum((weight * exposure).sum((0, 1)), np.finfo(np.float32).tiny)
-    overall = np.maximum((weight * contacts).sum((0, 1)) / exposed, LEAST)
+    exposed = np.maximum(weighted.sum((0, 1)), np.finfo(np.float32).tiny)
+    overall = np.maximum(np.einsum("ds,dsq->q", calendar.weight, contacts) / exposed, LEAST)
     counted = contacts
     for _ in range(ROUNDS):
-        usual = _time_of_day(kernel, weight, counted, exposure, overall, alpha)
-        exposed = exposure * usual
-        sums = Sums.of(others, _share(weight, usual, alpha), counted, exposed)
-        expected = exposed * sums.factor(weekdays.astype(np.float32))
+        usual = _time_of_day(calendar, counted, weighted, overall, alpha)
+        expected = _sums(others, calendar, counted, weighted, usual, alpha).factor(weekdays.astype(np.float32))
+        expected *= usual
+        if lost is not None or calendar.repeated:
+            expected *= exposure
         alpha = _spread_of(contacts, expected, weight * (exposure > 0))
-        reach = LIMIT * np.sqrt(expected * (1 + (alpha + PRIOR_DAY_SPREAD) * expected))
-        counted = np.clip(contacts, expected - reach, expected + reach)
-    usual = _time_of_day(kernel, weight, counted, exposure, overall, alpha)
-    sums = Sums.of(kernel, _share(weight, usual, alpha), counted, exposure * usual)
+        counted = _drawn_in(contacts, expected, alpha)
+    usual = _time_of_day(calendar, counted, weighted, overall, alpha)
+    sums = _sums(kernel, calendar, counted, weighted, usual, alpha)
     ahead = np.stack([calendar.same_weekday(day) for day in calendar.ahead()])
     mean = usual * sums.factor(ahead.astype(np.float32))
     trusted = (ahead.sum(1) >= TRUSTED_WEEKDAYS)[:, None, None]
+    happened = (contacts > 0).astype(np.float32).reshape(calendar.days, calendar.slots, -1)
+    buckets = np.ones(calendar.slots, np.float32) @ happened
     return VolumeTables(
         np.maximum(calendar.next_day(mean), LEAST),
         np.maximum(calendar.next_day(np.where(trusted, mean, usual)), LEAST),
         np.maximum(calendar.next_day(_exact(ahead, contacts, exposure, mean)), LEAST),
         alpha + _day_spread(sums),
-        np.count_nonzero(contacts, axis=(0, 1)).astype(np.float32),
-        np.count_nonzero(contacts.any(1), axis=0).astype(np.float32),
+        buckets.sum(0),
+        np.count_nonzero(buckets, axis=0).astype(np.float32),
     )
+
+
+def _sums(kernel: Grid, calendar: Calendar, counted: Grid, weighted: Grid, usual: Grid, alpha: Grid) -> Sums:
+    """Sums in units of information: busy buckets do not count without limit."""
+    share = 1 / (REPEATS * (1 + alpha * usual))
+    seen = counted * calendar.weight[:, :, None]
+    seen *= share
+    return Sums.of(kernel, seen, weighted * (share * usual))
+
+
+def _drawn_in(contacts: Grid, expected: Grid, alpha: Grid) -> Grid:
+    """Contacts as they may enter a mean."""
+    reach = expected * (alpha + PRIOR_DAY_SPREAD)
+    reach += 1
+    reach *= expected
+    np.sqrt(reach, out=reach)
+    reach *= LIMIT
+    drawn = np.maximum(contacts, expected - reach)
+    reach += expected
+    return np.minimum(drawn, reach, out=drawn)
 
 
 def _exact(ahead: NDArray[np.bool_], contacts: Grid, exposure: Grid, mean: Grid) -> Grid:
@@ -133,17 +164,12 @@ def _factor(seen: Grid, expected: Grid, prior: float) -> Grid:
     return (seen + prior) / (expected + prior)
 
 
-def _share(weight: Grid, mean: Grid, alpha: Grid) -> Grid:
-    """Information of one contact of a bucket with this mean: busy buckets do not count without limit."""
-    return weight / (REPEATS * (1 + alpha * mean))
-
-
-def _time_of_day(kernel: Grid, weight: Grid, counted: Grid, exposure: Grid, overall: Grid, alpha: Grid) -> Grid:
+def _time_of_day(calendar: Calendar, counted: Grid, weighted: Grid, overall: Grid, alpha: Grid) -> Grid:
     """Mean contacts by slot, (slots, series)."""
     share = 1 / (REPEATS * (1 + alpha * overall))
-    seen = share * (weight * counted).sum(0)
-    expected = share * overall * (weight * exposure).sum(0)
-    smooth = _factor(kernel @ seen, kernel @ expected, TIME_PRIOR)
+    seen = share * np.einsum("ds,dsq->sq", calendar.weight, counted)
+    expected = share * overall * weighted.sum(0)
+    smooth = _factor(calendar.kernel @ seen, calendar.kernel @ expected, TIME_PRIOR)
     # A queue that opens at eight has no smooth season there: the slot itself is the last word.
     return overall * smooth * _factor(seen, expected * smooth, SLOT_PRIOR)
 
@@ -163,11 +189,17 @@ def _day_spread(sums: Sums) -> Grid:
 def _spread_of(contacts: Grid, expected: Grid, weight: Grid) -> Grid:
     """α by weighted moments; the worst day is left out, as for rates."""
     mean = np.maximum(expected, LEAST)
-    inflation = 1 + PRIOR_SPREAD * mean
-    share = weight * mean / (inflation * inflation)
-    scale = (share * mean).sum(1)
+    inflation = mean * PRIOR_SPREAD
+    inflation += 1
+    share = weight * mean
+    share /= inflation
+    share /= inflation
+    scale = np.einsum("dsq,dsq->dq", share, mean)
     distance = contacts - mean
-    excess = (share * (distance * distance / mean - 1)).sum(1)
+    distance *= distance
+    distance /= mean
+    distance -= 1
+    excess = np.einsum("dsq,dsq->dq", share, distance)
     kept = np.ones(excess.shape, bool)
     if len(excess) >= DAYS_TO_LEAVE_ONE:
         kept[np.argmax(excess - PRIOR_SPREAD * scale, axis=0), np.arange(excess.shape[1])] = False

@@ -33,6 +33,8 @@ from bench.scraper import Scraper
 
 SCORED = re.compile(rb"^genesys_queue_zscore\{", re.MULTILINE)
 SCRAPERS = 8
+#: Of a core; the watch itself takes a part of it.
+QUIET_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def _scores(rng: np.random.Generator, queues: int) -> dict[str, tuple[np.ndarray
 def measured(queues: int, polls: int = 2, poll_seconds: int | None = None) -> dict[str, float]:
     """All figures of one size."""
     with site(queues, poll_seconds) as here:
-        return {"disk_mb": here.disk_mb, **started(here, polls), **watched(here, polls)}
+        return {"disk_mb": here.disk_mb, **started(here, polls), **watched(here, polls), **asked(here)}
 
 
 def started(here: Site, polls: int) -> dict[str, float]:
@@ -132,9 +134,9 @@ def started(here: Site, polls: int) -> dict[str, float]:
 
 
 def watched(here: Site, polls: int) -> dict[str, float]:
-    """The loop's lag while polls and eight scrapers are under way, and during an export of the week; the dashboard."""
+    """The loop's lag while polls and eight scrapers are under way."""
     port, watch = free_port(), free_port()
-    with child(python_child("bench.peers.whole", watch), watch, here.environment(port)) as pid:
+    with child(python_child("bench.peers.whole", watch), watch, here.environment(port)):
         _until_scored(port)
         _polled(port, 1)
         ask(watch, "/")
@@ -143,7 +145,17 @@ def watched(here: Site, polls: int) -> dict[str, float]:
         lag = orjson.loads(ask(watch, "/"))
         figures = {f"lag_{name}_ms": each for name, each in lag.items()}
         figures |= {"scrape_p50_ms": 1000 * median(seconds), "scrape_p99_ms": 1000 * percentile(seconds, 0.99)}
-        return figures | _dashboard(port) | _exported(port, watch, pid)
+        return figures
+
+
+def asked(here: Site) -> dict[str, float]:
+    """The dashboard, and an export of the week, in between two polls."""
+    port, watch = free_port(), free_port()
+    rarely = here.environment(port) | {"EXPORTER_POLL_INTERVAL": "3600"}
+    with child(python_child("bench.peers.whole", watch), watch, rarely) as pid:
+        _until_scored(port)
+        _until_quiet(pid)
+        return _dashboard(port) | _exported(port, watch, pid)
 
 
 @contextmanager
@@ -236,6 +248,16 @@ def _until_scored(port: int, seconds: float = 180) -> None:
             return
         time.sleep(0.01)
     raise RuntimeError("the exporter shows no score")
+
+
+def _until_quiet(pid: int, seconds: float = 60) -> None:
+    """Until the process does next to nothing but look at its loop: what belongs to its start is done."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = cpu_seconds(pid)
+        time.sleep(1)
+        if cpu_seconds(pid) - before < QUIET_SHARE:
+            return
 
 
 def _is_ready(port: int) -> bool:

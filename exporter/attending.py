@@ -31,7 +31,7 @@ async def attend(exporter: Running, hangup: asyncio.Event, systemd: Systemd) -> 
     helpers = [
         asyncio.create_task(_reload_on(hangup, exporter.reloader)),
         asyncio.create_task(systemd.keep_watch(exporter.alive, SystemClock())),
-        asyncio.create_task(_keep_after(exporter.poller.first_poll_done)),
+        asyncio.create_task(keep_small(exporter)),
     ]
     try:
         await exporter.work
@@ -42,8 +42,15 @@ async def attend(exporter: Running, hangup: asyncio.Event, systemd: Systemd) -> 
         await asyncio.gather(*helpers, return_exceptions=True)
 
 
-async def _keep_after(first_poll: asyncio.Event) -> None:
-    await first_poll.wait()
+async def keep_small(exporter: Running) -> None:
+    """What a start has made is no matter for collections; what a poll has used and needs no more goes back."""
+    loop = asyncio.get_running_loop()
+
+    def give_back() -> None:
+        loop.run_in_executor(None, machine.give_back)
+
+    exporter.publisher.on_swap.append(give_back)
+    await exporter.poller.first_poll_done.wait()
     machine.keep_what_is_there()
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Callable
+from functools import cache
 
 #: A worker thread lets the event loop in after this time, not after the interpreter's 5 ms.
 SWITCH_SECONDS = 0.001
@@ -26,14 +28,27 @@ def settle() -> None:
     """Takes effect on everything that is allocated or started later."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*COLLECT_AFTER)
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
-        return
-    for option, value in MALLOC:
-        mallopt(option, value)
+    if (mallopt := _of_libc("mallopt")) is not None:
+        for option, value in MALLOC:
+            mallopt(option, value)
 
 
 def keep_what_is_there() -> None:
     """What lives now will live on: later collections pass over it."""
     gc.freeze()
+
+
+def give_back() -> None:
+    """Memory that is free, but stands between what is not, goes back to the system. Takes milliseconds."""
+    if (trim := _of_libc("malloc_trim")) is not None:
+        trim(0)
+
+
+@cache
+def _of_libc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None where another library stands in its place."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found

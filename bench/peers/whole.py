@@ -15,6 +15,7 @@ from aiohttp import web
 from bench.measuring import LoopLag
 from exporter import machine
 from exporter.app import running
+from exporter.attending import keep_small
 from exporter.logs import configure_logging
 from exporter.settings import load_settings
 
@@ -33,8 +34,7 @@ async def serve(port: int) -> None:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         watch = asyncio.create_task(lag.watch())
-        await exporter.poller.first_poll_done.wait()
-        machine.keep_what_is_there()
+        await keep_small(exporter)
         await exporter.work
         watch.cancel()
 

@@ -91,7 +91,7 @@ async def running(
         analyst = analyst_of(settings, history)
         publisher = Publisher(clock, metrics.on_series)
         budget = BudgetWatch(settings, client.source, client.gate)
-        serve = _serving(publisher, metrics)
+        serve = _serving(publisher, metrics, history if settings.history_path else None)
         leadership: Leadership | None = None
 
         async def publish(snapshot: Snapshot) -> None:
@@ -202,10 +202,16 @@ def analyst_of(settings: Settings, history: History) -> Analyst:
     )
 
 
-def _serving(publisher: Publisher, metrics: SelfMetrics) -> Callable[[Snapshot], Awaitable[None]]:
+def _serving(
+    publisher: Publisher, metrics: SelfMetrics, history: History | None
+) -> Callable[[Snapshot], Awaitable[None]]:
+    """Publishes; `history` is one that has a file, or should have."""
+
     async def serve(snapshot: Snapshot) -> None:
         await publisher.publish(snapshot)
         metrics.on_snapshot(snapshot)
+        if history is not None:
+            metrics.on_history(stored=history.disk_error is None)
 
     return serve
 

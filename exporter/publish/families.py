@@ -210,6 +210,12 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
         optional=True,
     ),
     SelfFamily(
+        "genesys_exporter_history_stored",
+        "gauge",
+        "1 while closed buckets are written to the history file, 0 while they wait in memory.",
+        optional=True,
+    ),
+    SelfFamily(
         "genesys_exporter_anomaly_threshold",
         "gauge",
         "Standard deviations beyond which a score is an anomaly.",

@@ -149,6 +149,11 @@ class SelfMetrics:
         self._optional.set("genesys_exporter_history_missing_buckets", buckets)
         self._rendered.clear()
 
+    def on_history(self, *, stored: bool) -> None:
+        """Closed buckets are written to the file, or wait in memory."""
+        self._optional.set("genesys_exporter_history_stored", float(stored))
+        self._rendered.clear()
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """A snapshot was swapped in."""
         for name, state in snapshot.datasets.items():

@@ -71,6 +71,7 @@ def test_the_exporters_own_metrics_are_those_of_the_table() -> None:
     metrics.on_report(report())
     metrics.on_snapshot(snapshot())
     metrics.on_missing_buckets(3)
+    metrics.on_history(stored=True)
     metrics.on_file("EXPORTER_WEB_CONFIG", True)
     metrics.on_role(True)
     metrics.on_redis(True)

@@ -244,7 +244,8 @@ class Leadership:
         state = received.snapshot.datasets.get(WINDOW)
         if state is None or not state.up:
             return None
-        return self._clock.monotonic() - (self._clock.now() - received.snapshot.created).total_seconds()
+        since = (self._clock.now() - received.snapshot.created).total_seconds()  # by two clocks
+        return self._clock.monotonic() - max(0.0, since)
 
     async def _with_lease(self, fence: int, asked: float, held: bool) -> None:
         """Keep the lease while polls go on."""

@@ -225,14 +225,13 @@ class Sharing:
             return
         like = self._received.snapshot if self._received else None
         snapshot = await asyncio.to_thread(wire.snapshot_of, data, like)
-        if like is None:  # whoever asks for metrics need not wait for history
+        if like is None or snapshot.id > like.id:  # whoever asks for metrics need not wait for history
             await self._publish(snapshot)
         await self._take_buckets()
         await asyncio.to_thread(self._keep_up, snapshot, bool(head.get("backfilled")))
         self._received = Received(snapshot, str(head.get("directory", "")))
-        if like is not None and snapshot.id > like.id:
-            await self._publish(snapshot)
-        self._tidy()
+        if self.caught_up:
+            self._tidy()
 
     async def _take_buckets(self) -> None:
         """Those that are new or corrected, newest first, for a while: a new snapshot shall not wait for a long past."""

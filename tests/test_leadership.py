@@ -257,6 +257,16 @@ async def test_who_takes_over_from_a_leader_that_gave_the_lease_back_waits_for_n
     assert (stage.told, stage.leaps) == ([], [])
 
 
+async def test_a_leader_whose_clock_was_ahead_does_not_put_off_the_next_ones_polls(stage: Stage) -> None:
+    polled = stage.clock.now() + timedelta(hours=1)
+    datasets = {WINDOW: DatasetState(True, polled, polled, polled + timedelta(hours=1))}
+    stage.received = Received(snapshot(created=polled, datasets=datasets), "")
+    async with stage.leading():
+        (last_poll,) = stage.taken_over
+        assert last_poll is not None
+        assert last_poll <= stage.clock.monotonic()
+
+
 @pytest.mark.parametrize("up", [True, False])
 async def test_the_next_poll_is_an_interval_after_the_last_one_that_succeeded(stage: Stage, up: bool) -> None:
     polled = stage.clock.now() - timedelta(seconds=2)

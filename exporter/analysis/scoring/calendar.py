@@ -36,6 +36,9 @@ LEFT_OUT_SHARE = 0.25
 #: The zones in use change their clocks on quarter hours.
 _CLOCK_STEP_SECONDS = 900
 
+#: A first look, which has no spread yet to go by, takes so many times of day as a sample.
+SAMPLE_SLOTS = 32
+
 #: Of float32 in tables and of either width in passing: seven digits are more than counts tell.
 Grid = NDArray[np.floating[Any]]
 
@@ -140,6 +143,12 @@ class Calendar:
         """Where a table from `next_day` holds `middle`; at other times, where it holds the same time of day."""
         slot = int(local_slots(np.array([int(middle.timestamp())]), self.bucket_seconds, self.timezone)[0])
         return (slot - self.next_slot) % self.slots
+
+
+def sample_of(slots: int) -> slice:
+    """Every few times of day."""
+    every = max(1, slots // SAMPLE_SLOTS)
+    return slice(every // 2, None, every)
 
 
 def _recency(ago_seconds: IntColumn) -> Grid:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from exporter.analysis.scoring.calendar import Calendar, Grid
+from exporter.analysis.scoring.calendar import Calendar, Grid, sample_of
 
 #: How far levels differ, as standard deviations of the logit: a time of day from the queue, a weekday from its time.
 TIME_STDDEV, WEEKDAY_STDDEV = 0.5, 0.3
@@ -41,8 +41,6 @@ DAYS_TO_LEAVE_ONE = 4
 PRIOR_PHI, PRIOR_PAIRS, MAX_PHI = 0.4, 50.0, 0.85
 #: Events farther out are drawn in to this many deviations, and the farther the fewer, down to the floor.
 LIMIT, DESCENT, FLOOR = 2.5, 0.7, 1.0
-#: The first look, which has no ρ yet to go by, takes so many times of day as a sample.
-FIRST_SLOTS = 32
 USUAL_REPEATS = (1 + PRIOR_PHI) / (1 - PRIOR_PHI)
 #: How far the level of some hours strays from the habit, as a standard deviation of the logit, and how far at most it
 #: is followed: by half. More is news, for as long as it lasts.
@@ -106,7 +104,7 @@ def fit_rates(calendar: Calendar, contacts: Grid, events: Grid) -> RateTables:
     """
     cells = Cells.of(calendar, contacts, events)
     rho = np.full(contacts.shape[2], PRIOR_RHO, np.float32)
-    few = slice(calendar.slots // FIRST_SLOTS // 2, None, max(1, calendar.slots // FIRST_SLOTS))
+    few = sample_of(calendar.slots)
     rho = _look(cells.some(few), np.ascontiguousarray(calendar.rate_kernel[few, few]), rho)[-1]
     expected, distance, unit, rho = _look(cells, calendar.rate_kernel, rho)
     inflation = cells.others * rho

@@ -13,12 +13,12 @@ Sources: gamma-Poisson credibility (Bühlmann); moments of the negative binomial
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.analysis.scoring.calendar import Calendar, Grid
+from exporter.analysis.scoring.calendar import Calendar, Grid, sample_of
 
 #: How far levels differ: information of the prior factor 1, which is one over its variance.
 TIME_PRIOR, SLOT_PRIOR, DAY_PRIOR, WEEKDAY_TIME_PRIOR = 0.25, 2.0, 4.0, 2.0
@@ -37,7 +37,6 @@ TRUSTED_WEEKDAYS = 3
 #: Contacts expected where none were ever seen: one in some thousand buckets.
 LEAST = 5e-4
 REPEATS = 7 / 3
-ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +90,37 @@ class Sums:
         return factor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Contacts on a grid, (days, slots, series), what each cell weighs, without and with its exposure; the kernel."""
+
+    contacts: Grid
+    weight: Grid
+    weighted: Grid
+    kernel: Grid
+
+    def some(self, slots: slice) -> Cells:
+        """The cells at some times of day."""
+        contacts, weight, weighted = (each[:, slots] for each in (self.contacts, self.weight, self.weighted))
+        return Cells(np.ascontiguousarray(contacts), weight, weighted, np.ascontiguousarray(self.kernel[slots, slots]))
+
+    def usual(self, overall: Grid, alpha: Grid) -> Grid:
+        """Mean contacts by time of day, (slots, series)."""
+        share = 1 / (REPEATS * (1 + alpha * overall))
+        seen = share * np.einsum("ds,dsq->sq", self.weight[:, :, 0], self.contacts)
+        expected = share * overall * self.weighted.sum(0)
+        smooth = _factor(self.kernel @ seen, self.kernel @ expected, TIME_PRIOR)
+        # A queue that opens at eight has no smooth season there: the slot itself is the last word.
+        return overall * smooth * _factor(seen, expected * smooth, SLOT_PRIOR)
+
+    def sums(self, kernel: Grid, usual: Grid, alpha: Grid) -> Sums:
+        """Sums in units of information: busy buckets do not count without limit."""
+        share = 1 / (REPEATS * (1 + alpha * usual))
+        seen = self.contacts * self.weight
+        seen *= share
+        return Sums.of(kernel, seen, self.weighted * (share * usual))
+
+
 def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> VolumeTables:
     """The tables of a few series; the grid as `Calendar.grid` lays it, and buckets of it whose contacts are unknown.
 
@@ -98,24 +128,18 @@ def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> 
     """
     exposure, weight = calendar.exposure[:, :, None], calendar.weight[:, :, None]
     exposure = exposure if lost is None else exposure - lost
-    weighted = weight * exposure
-    kernel = calendar.kernel
-    others = kernel - np.diag(np.diag(kernel)) if calendar.slots > 1 else kernel
+    cells = Cells(contacts, weight, weight * exposure, calendar.kernel)
     weekdays = np.stack([calendar.same_weekday(calendar.first_day + day) for day in range(calendar.days)])
-    alpha = np.full(contacts.shape[2], PRIOR_SPREAD, np.float32)
-    exposed = np.maximum(weighted.sum((0, 1)), np.finfo(np.float32).tiny)
+    same = weekdays.astype(np.float32)
+    exposed = np.maximum(cells.weighted.sum((0, 1)), np.finfo(np.float32).tiny)
     overall = np.maximum(np.einsum("ds,dsq->q", calendar.weight, contacts) / exposed, LEAST)
-    counted = contacts
-    for _ in range(ROUNDS):
-        usual = _time_of_day(calendar, counted, weighted, overall, alpha)
-        expected = _sums(others, calendar, counted, weighted, usual, alpha).factor(weekdays.astype(np.float32))
-        expected *= usual
-        if lost is not None or calendar.repeated:
-            expected *= exposure
-        alpha = _spread_of(contacts, expected, weight * (exposure > 0))
-        counted = _drawn_in(contacts, expected, alpha)
-    usual = _time_of_day(calendar, counted, weighted, overall, alpha)
-    sums = _sums(kernel, calendar, counted, weighted, usual, alpha)
+    alpha = np.full(contacts.shape[2], PRIOR_SPREAD, np.float32)
+    few = sample_of(calendar.slots)
+    alpha = _look(cells.some(few), exposure[:, few], overall, alpha, same)[1]
+    expected, alpha = _look(cells, exposure, overall, alpha, same)
+    drawn = replace(cells, contacts=_drawn_in(contacts, expected, alpha))
+    usual = drawn.usual(overall, alpha)
+    sums = drawn.sums(calendar.kernel, usual, alpha)
     ahead = np.stack([calendar.same_weekday(day) for day in calendar.ahead()])
     mean = usual * sums.factor(ahead.astype(np.float32))
     trusted = (ahead.sum(1) >= TRUSTED_WEEKDAYS)[:, None, None]
@@ -131,12 +155,15 @@ def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> 
     )
 
 
-def _sums(kernel: Grid, calendar: Calendar, counted: Grid, weighted: Grid, usual: Grid, alpha: Grid) -> Sums:
-    """Sums in units of information: busy buckets do not count without limit."""
-    share = 1 / (REPEATS * (1 + alpha * usual))
-    seen = counted * calendar.weight[:, :, None]
-    seen *= share
-    return Sums.of(kernel, seen, weighted * (share * usual))
+def _look(cells: Cells, exposure: Grid, overall: Grid, alpha: Grid, same: Grid) -> tuple[Grid, Grid]:
+    """What is expected of each cell, its own slot of that day left aside, and α."""
+    slots = len(cells.kernel)
+    others = cells.kernel - np.diag(np.diag(cells.kernel)) if slots > 1 else cells.kernel
+    usual = cells.usual(overall, alpha)
+    expected = cells.sums(others, usual, alpha).factor(same)
+    expected *= usual
+    expected *= exposure
+    return expected, _spread_of(cells.contacts, expected, cells.weight * (exposure > 0))
 
 
 def _drawn_in(contacts: Grid, expected: Grid, alpha: Grid) -> Grid:
@@ -162,16 +189,6 @@ def _exact(ahead: NDArray[np.bool_], contacts: Grid, exposure: Grid, mean: Grid)
 
 def _factor(seen: Grid, expected: Grid, prior: float) -> Grid:
     return (seen + prior) / (expected + prior)
-
-
-def _time_of_day(calendar: Calendar, counted: Grid, weighted: Grid, overall: Grid, alpha: Grid) -> Grid:
-    """Mean contacts by slot, (slots, series)."""
-    share = 1 / (REPEATS * (1 + alpha * overall))
-    seen = share * np.einsum("ds,dsq->sq", calendar.weight, counted)
-    expected = share * overall * weighted.sum(0)
-    smooth = _factor(calendar.kernel @ seen, calendar.kernel @ expected, TIME_PRIOR)
-    # A queue that opens at eight has no smooth season there: the slot itself is the last word.
-    return overall * smooth * _factor(seen, expected * smooth, SLOT_PRIOR)
 
 
 def _day_spread(sums: Sums) -> Grid:

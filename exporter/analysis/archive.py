@@ -106,6 +106,7 @@ class Archive:
         with self._lock:
             self._buckets = {start: each for start, each in self._buckets.items() if first <= start < end}
             self._scores = {start: each for start, each in self._scores.items() if first <= start < end}
+            self._unscored = {start for start in self._unscored if first <= start < end}
 
     def begin_anew(self, trouble: DamagedFileError) -> bool:
         """Sets the file aside and begins an empty one; where even that is impossible, goes on in memory."""

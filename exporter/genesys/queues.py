@@ -6,6 +6,8 @@ lists only what the client's divisions grant, with status 200.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from exporter.errors import PagingError, PayloadError
@@ -50,9 +52,22 @@ class QueuePage(msgspec.Struct):
     total: int | None = None
 
 
-async def fetch_queues(client: ApiClient, deadline: float) -> tuple[list[Queue], bool]:
-    """Every queue that the client may see, and whether none of them was lost. Raises a GenesysError; half a directory
-    is never returned."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every queue that the client may see; `lost` of them could not be read, and the service counts `total`."""
+
+    queues: list[Queue]
+    lost: int
+    total: int | None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the service counts more queues than came."""
+        return self.total is not None and len(self.queues) + self.lost < self.total
+
+
+async def fetch_queues(client: ApiClient, deadline: float) -> Listing:
+    """All pages of the directory. Raises a GenesysError; half a directory is never returned."""
     rejects = Rejects()
     queues: dict[str, Queue] = {}
     promised = 0
@@ -62,9 +77,8 @@ async def fetch_queues(client: ApiClient, deadline: float) -> tuple[list[Queue],
         _take(page, queues, rejects)
         last = _last(page, number)
         if number >= last:
-            _expect(len(queues) + rejects.lost.total(), page)
             rejects.tell(client.hook)
-            return list(queues.values()), not rejects.lost
+            return Listing(list(queues.values()), rejects.lost.total(), page.total)
         if len(queues) + rejects.lost.total() == before:
             raise PagingError(f"queues: page {number} of {last} brings nothing new")
         promised = promised or page.pageCount or MAX_PAGES
@@ -81,12 +95,6 @@ async def _page(client: ApiClient, number: int, deadline: float) -> QueuePage:
     if page.pageNumber not in (None, number):
         raise PagingError(f"queues: page {page.pageNumber} came in place of page {number}")
     return page
-
-
-def _expect(found: int, page: QueuePage) -> None:
-    """A queue that is missing from the directory is taken for deleted: as many as the service counts must be there."""
-    if page.total is not None and found < page.total:
-        raise PagingError(f"queues: the last page ends after {found} queues of {page.total}")
 
 
 def _last(page: QueuePage, number: int) -> int:

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import Protocol
 
 from exporter.clock import Clock
-from exporter.errors import GenesysError, QueryError, ScopeError
+from exporter.errors import GenesysError, PagingError, QueryError, ScopeError
 from exporter.genesys import aggregates, observations, queues, summary
 from exporter.genesys.circuit import Circuit
 from exporter.genesys.client import AGGREGATES, ApiClient, in_thread
@@ -125,6 +125,7 @@ class AggregatesSource:
             aggregates.BUCKET_METRICS, bucket=bucket, media_types=selection.media_types
         )
         self._ids_per_request = IDS_PER_REQUEST
+        self._short: tuple[int, int | None] | None = None  # queues that came and that were counted, at the last listing
         self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
         self._rereading = _rereading(client.hook, clock)
         self._silence = Silence(clock, POLL_PATIENCE_SECONDS)
@@ -152,8 +153,17 @@ class AggregatesSource:
 
     async def directory(self, deadline: float) -> Directory:
         with _guarded(self._circuits[QUEUES]):
-            found, whole = await queues.fetch_queues(self._client, deadline)
-            return replace(self._selection.cut(found), whole=whole)
+            listing = await queues.fetch_queues(self._client, deadline)
+            self._expect_all(listing)
+            whole = not listing.lost and not listing.is_short
+            return replace(self._selection.cut(listing.queues), whole=whole)
+
+    def _expect_all(self, listing: queues.Listing) -> None:
+        """A queue that is missing from the directory is taken for deleted. So the first listing that is shorter than
+        the service counts is a fault; with one that stays so it counts otherwise than we do, and nobody is gone."""
+        known, self._short = self._short, (len(listing.queues), listing.total)
+        if listing.is_short and known != self._short:
+            raise PagingError(f"queues: the last page ends after {len(listing.queues)} queues of {listing.total}")
 
     async def window(self, window: Window, directory: Directory | None, deadline: float) -> QueueTable:
         async def read() -> QueueTable:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import GenesysError, PayloadError, QueryError, ScopeError, Unavailable
+from exporter.errors import GenesysError, PagingError, PayloadError, QueryError, ScopeError, Unavailable
 from exporter.genesys.circuit import PROBE_SECONDS
 from exporter.genesys.selection import Selection
 from exporter.genesys.source import (
@@ -182,6 +182,28 @@ async def test_the_whole_org_that_is_refused_is_not_asked_again(client: Client) 
     with pytest.raises(QueryError):
         await aggregates(client).window(WINDOW_AT_NINE, directory(450), client.deadline())
     assert len(client.service.calls(AGGREGATES)) == 1
+
+
+async def test_a_listing_that_ends_too_early_is_a_fault_and_one_that_stays_so_takes_nobody_for_gone(
+    client: Client,
+) -> None:
+    source = aggregates(client)
+
+    async def whole(total: int) -> bool:
+        client.service.script(QUEUES, Reply({"entities": [{"id": "q"}], "pageCount": 1, "total": total}))
+        return (await source.directory(client.deadline())).whole
+
+    assert await whole(1)
+    for _ in range(2):
+        with pytest.raises(PagingError, match="ends after 1 queues of 3"):
+            await whole(3)
+        assert not await whole(3)
+        assert await whole(1)
+
+
+async def test_a_queue_that_cannot_be_read_makes_a_directory_that_is_not_whole(client: Client) -> None:
+    client.service.script(QUEUES, Reply({"entities": [{"id": "q"}, {"id": 5}], "total": 2}))
+    assert not (await aggregates(client).directory(client.deadline())).whole
 
 
 # What history is told must be whole

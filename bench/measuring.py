@@ -86,7 +86,11 @@ def child(command: Sequence[str], port: int, environment: Mapping[str, str] | No
         yield process.pid
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # what it was asked for has been told: that must not be lost
+            process.kill()
+            process.wait()
 
 
 def python_child(module: str, port: int, *arguments: str) -> list[str]:

@@ -130,6 +130,7 @@ def started(here: Site, polls: int) -> dict[str, float]:
         before = cpu_seconds(pid)
         _polled(port, polls)
         figures["poll_cpu_s"] = (cpu_seconds(pid) - before) / polls
+        time.sleep(1)  # at rest: what the poll has used has gone back
         return figures | {"rss_mb": memory_mb(pid), "rss_most_mb": memory_mb(pid, "VmHWM")}
 
 

@@ -29,7 +29,7 @@ scrape_configs:
 """
 
 
-def durations(queues: int, scrapes: int = 15) -> dict[str, float] | None:
+def durations(queues: int, scrapes: int = 10) -> dict[str, float] | None:
     """Milliseconds by target; None, and a loud word, where Prometheus or nginx is not installed."""
     program = shutil.which("prometheus")
     if program is None:

@@ -23,7 +23,7 @@ OURS = "ours"
 #: Those that serve bytes; the others make them anew at each scrape, which takes seconds at a large org: they are asked
 #: in fewer rounds, and not by eight at once where that would take minutes.
 QUICK = (OURS, "nginx")
-SLOW_ROUNDS, MOST_AT_ONCE = 3, 50_000
+SLOW_ROUNDS, MOST_AT_ONCE = 2, 50_000
 
 
 @dataclass

@@ -14,9 +14,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.traffic import WEEK, History
+from bench.scoring.traffic import STEP, WEEK, History
 
 Z = NDArray[np.float64]
+WEEK_SECONDS = WEEK * STEP
 KINDS = ("×2", "×4", "+50 points")
 LENGTHS = (1, 2, 4, 8)
 INCIDENTS_PER_WEEK = 3
@@ -45,7 +46,7 @@ class Judged:
 
     @property
     def queue_weeks(self) -> float:
-        return (len(self.clean) - self.first) / WEEK * self.clean.shape[1]
+        return (len(self.clean) - self.first) * self.history.step / WEEK_SECONDS * self.clean.shape[1]
 
 
 def raised(p: Z, kind: int) -> Z:
@@ -60,7 +61,9 @@ def struck(history: History, seed: int, first: int) -> tuple[History, tuple[Inci
     for queue in range(x.shape[1]):
         open_rows = np.flatnonzero(history.n[first:, queue]) + first
         taken = np.zeros(len(x), bool)
-        for _ in range(round(INCIDENTS_PER_WEEK * (len(x) - first) / WEEK) if len(open_rows) else 0):
+        for _ in range(
+            round(INCIDENTS_PER_WEEK * (len(x) - first) * history.step / WEEK_SECONDS) if len(open_rows) else 0
+        ):
             begin = int(rng.choice(open_rows))
             end = min(len(x), begin + int(rng.choice(LENGTHS)))
             if taken[max(0, begin - APART) : end + APART].any():

@@ -33,8 +33,8 @@ from bench.scraper import Scraper
 
 SCORED = re.compile(rb"^genesys_queue_zscore\{", re.MULTILINE)
 SCRAPERS = 8
-#: Of a core; the watch itself takes a part of it.
-QUIET_SHARE = 0.15
+#: Of a core, the watch itself takes a part of it; and for how long.
+QUIET_SHARE, QUIET_SECONDS = 0.15, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,7 @@ def started(here: Site, polls: int) -> dict[str, float]:
             "first_answer_to_scored_s": ready - float(orjson.loads(ask(here.api, "/bench/first"))),
             "cpu_to_scored_s": cpu_seconds(pid),
         }
+        _until_quiet(pid)
         _polled(port, 1)
         before = cpu_seconds(pid)
         _polled(port, polls)
@@ -137,8 +138,9 @@ def started(here: Site, polls: int) -> dict[str, float]:
 def watched(here: Site, polls: int) -> dict[str, float]:
     """The loop's lag while polls and eight scrapers are under way."""
     port, watch = free_port(), free_port()
-    with child(python_child("bench.peers.whole", watch), watch, here.environment(port)):
+    with child(python_child("bench.peers.whole", watch), watch, here.environment(port)) as pid:
         _until_scored(port)
+        _until_quiet(pid)
         _polled(port, 1)
         ask(watch, "/")
         with _scraping(port) as seconds:
@@ -253,12 +255,11 @@ def _until_scored(port: int, seconds: float = 180) -> None:
 
 def _until_quiet(pid: int, seconds: float = 60) -> None:
     """Until the process does next to nothing but look at its loop: what belongs to its start is done."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    end, quiet = time.monotonic() + seconds, 0
+    while time.monotonic() < end and quiet < QUIET_SECONDS:
         before = cpu_seconds(pid)
         time.sleep(1)
-        if cpu_seconds(pid) - before < QUIET_SHARE:
-            return
+        quiet = quiet + 1 if cpu_seconds(pid) - before < QUIET_SHARE else 0
 
 
 def _is_ready(port: int) -> bool:

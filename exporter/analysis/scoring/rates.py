@@ -20,8 +20,8 @@ descend again). The constants were chosen on simulated traffic, see bench/scorin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,16 +55,13 @@ class RateTables:
     By series: `rho`, `samples` (Σ w·n_e, the weight of all that was seen) and `buckets` (those with volume).
     """
 
+    by_slot: ClassVar[frozenset[str]] = frozenset({"rate", "information"})
+
     rate: Grid
     information: Grid
     rho: Grid
     samples: Grid
     buckets: Grid
-
-    @classmethod
-    def joined(cls, parts: Sequence[RateTables]) -> RateTables:
-        """Tables of chunks of series, side by side."""
-        return cls(*(np.concatenate([getattr(each, field.name) for each in parts], axis=-1) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,10 @@ derives it, bench/scoring measures it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -20,6 +22,7 @@ from exporter.analysis.baseline import Baseline
 from exporter.analysis.scoring.base import METRIC_COUNTS, SCORE_COLUMNS, ScoreOptions, flag, ratio
 from exporter.analysis.scoring.calendar import Calendar, Grid
 from exporter.analysis.scoring.rates import RateTables, fit_rates
+from exporter.analysis.scoring.tables import empty_tables, lay
 from exporter.analysis.scoring.tails import betabinomial_z, negative_binomial_z
 from exporter.analysis.scoring.volume import VolumeTables, fit_volume
 from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, IntColumn, ScoreColumns
@@ -29,6 +32,8 @@ CHUNK_CELLS = 80_000
 #: More series at once would make the matrix product start threads of its own, which wait for each other.
 MAX_CHUNK_SERIES = 104
 RHO_LIMIT = 0.95
+#: NumPy lets go of the interpreter for the length of an operation: two threads need two thirds of the time of one.
+FIT_THREADS = 2
 #: Days with contacts before a volume is scored: the season of a queue that was created yesterday is not known.
 MIN_VOLUME_DAYS = 4
 
@@ -108,18 +113,35 @@ class Seasonal:
 
 
 def _fit_tables(calendar: Calendar, baseline: Baseline) -> dict[str, Table]:
-    rates: dict[str, list[RateTables]] = {ABANDONMENT: [], SLA_BREACH: []}
-    volumes = []
-    for columns in _chunks(calendar, baseline):
+    """Every chunk is worked out by one of FIT_THREADS threads and laid into the tables, so that no part is kept."""
+    chunks = list(_chunks(calendar, baseline))
+    tables = _Tables.for_series(calendar.slots, baseline.series)
+    with ThreadPoolExecutor(min(FIT_THREADS, len(chunks)), thread_name_prefix="fit") as threads:
+        for _ in threads.map(partial(tables.fit, calendar, baseline), chunks):
+            pass
+    return {metric: RateTable(rates) for metric, rates in tables.rates.items()} | {OFFERED: VolumeTable(tables.volume)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The tables of all series in the making."""
+
+    rates: Mapping[str, RateTables]
+    volume: VolumeTables
+
+    @classmethod
+    def for_series(cls, slots: int, series: int) -> _Tables:
+        rates = {metric: empty_tables(RateTables, slots, series) for metric in (ABANDONMENT, SLA_BREACH)}
+        return cls(rates, empty_tables(VolumeTables, slots, series))
+
+    def fit(self, calendar: Calendar, baseline: Baseline, columns: slice) -> None:
+        """Lay the tables of some series into their columns."""
         grids = {name: calendar.grid(counts[:, columns]) for name, counts in baseline.counts.items()}
-        for metric, parts in rates.items():
+        for metric, whole in self.rates.items():
             contacts, events = METRIC_COUNTS[metric]
-            parts.append(fit_rates(calendar, grids[contacts], grids[events]))
+            lay(fit_rates(calendar, grids[contacts], grids[events]), whole, columns)
         lost = None if baseline.lost is None else calendar.grid(baseline.lost[:, columns].astype(np.uint8))
-        volumes.append(fit_volume(calendar, grids["offered"], lost))
-    return {metric: RateTable(RateTables.joined(parts)) for metric, parts in rates.items()} | {
-        OFFERED: VolumeTable(VolumeTables.joined(volumes))
-    }
+        lay(fit_volume(calendar, grids["offered"], lost), self.volume, columns)
 
 
 def _chunks(calendar: Calendar, baseline: Baseline) -> Iterator[slice]:

@@ -12,8 +12,8 @@ Sources: gamma-Poisson credibility (Bühlmann); moments of the negative binomial
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +48,14 @@ class VolumeTables:
     local `days` with volume.
     """
 
+    by_slot: ClassVar[frozenset[str]] = frozenset({"mean", "usual", "exact"})
+
     mean: Grid
     usual: Grid
     exact: Grid
     spread: Grid
     buckets: Grid
     days: Grid
-
-    @classmethod
-    def joined(cls, parts: Sequence[VolumeTables]) -> VolumeTables:
-        """Tables of chunks of series, side by side."""
-        return cls(*(np.concatenate([getattr(each, field.name) for each in parts], axis=-1) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,7 +24,8 @@ from exporter.publish.shown import Shown
 class View:
     """What may be shown of one snapshot while its fresh datasets stay the same.
 
-    The metrics are rendered; the documents for people are built when somebody first asks for them.
+    The metrics are rendered; the documents for people are built when somebody first asks for them. Nothing that a view
+    holds refers to the view: it goes with the last reference, not with a garbage collection many polls later.
     """
 
     def __init__(self, shown: Shown, exposition: Exposition, json: JsonWriter, csv: CsvWriter) -> None:
@@ -62,13 +63,16 @@ class View:
         return self._table if rows == ALL and not bom else self._new_table(rows, bom=bom)
 
     def _new_dashboard(self, rows: RowFilter, csv_link: str) -> Document:
-        return Document(lambda: self._json.dashboard(self.shown, rows, csv_link))
+        json, shown = self._json, self.shown
+        return Document(lambda: json.dashboard(shown, rows, csv_link))
 
     def _new_envelope(self, rows: RowFilter) -> Document:
-        return Document(lambda: self._json.envelope(self.shown, self._csv.window(self.shown, rows), rows))
+        json, csv, shown = self._json, self._csv, self.shown
+        return Document(lambda: json.envelope(shown, csv.window(shown, rows), rows))
 
     def _new_table(self, rows: RowFilter, *, bom: bool) -> Document:
-        return Document(lambda: self._csv.window(self.shown, rows, bom=bom))
+        csv, shown = self._csv, self.shown
+        return Document(lambda: csv.window(shown, rows, bom=bom))
 
 
 class Publisher:

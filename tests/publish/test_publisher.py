@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
@@ -17,6 +20,14 @@ from tests.publish.samples import NOW, datasets, snapshot
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock(NOW)
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Whatever goes, goes by itself."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def ageing(**seconds: float) -> dict[str, DatasetState]:
@@ -40,6 +51,21 @@ async def test_the_old_view_stays_until_the_new_one_is_rendered(clock: FakeClock
     assert second is not None
     assert second.shown.snapshot.id == 2
     assert publisher.snapshot is second.shown.snapshot
+
+
+@pytest.mark.usefixtures("no_collections")
+async def test_a_replaced_view_is_gone_at_once_whatever_was_asked_of_it(clock: FakeClock) -> None:
+    publisher = Publisher(clock)
+    await publisher.publish(snapshot(id=1))
+    replaced = await publisher.view()
+    assert replaced is not None
+    for document in (replaced.dashboard(), replaced.envelope(), replaced.table()):
+        await document.get(gzip=True)
+    await replaced.metrics(b"", openmetrics=True, gzip=False)
+    gone = weakref.ref(replaced)
+    del replaced, document
+    await publisher.publish(snapshot(id=2))
+    assert gone() is None
 
 
 async def test_a_stale_view_is_made_anew_once_for_everyone_who_asks(clock: FakeClock) -> None:

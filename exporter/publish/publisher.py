@@ -17,7 +17,7 @@ from exporter.publish.dashboard import JsonWriter
 from exporter.publish.exposition import Exposition, Renderer
 from exporter.publish.filters import ALL, RowFilter
 from exporter.publish.once import Document, Once
-from exporter.publish.responses import Piece
+from exporter.publish.responses import Ready
 from exporter.publish.shown import Shown
 
 
@@ -33,7 +33,7 @@ class View:
         self.exposition = exposition
         self.plain_wanted: set[bool] = set()  # of which formats (True: OpenMetrics) somebody wanted the plain text
         self._plain = {False: Once(exposition.text.plain), True: Once(exposition.openmetrics.plain)}
-        self.answers: dict[tuple[bool, bool], tuple[bytes, list[Piece]]] = {}  # (OpenMetrics, gzip) → own part, body
+        self.answers: dict[tuple[bool, bool], tuple[bytes, Ready]] = {}  # (OpenMetrics, gzip) → own part, all of it
         self._json = json
         self._csv = csv
         self._dashboard = self._new_dashboard(ALL, "/export.csv")

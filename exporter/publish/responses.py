@@ -2,25 +2,31 @@
 
 Measured (bench/): a write of 256 kB is on its way while the next is prepared, and nothing of it is copied but into the
 socket: an answer of 1 MB takes half as long as in one piece, one of 12 MB a third. Other tasks run after each megabyte,
-which keeps eight scrapers from holding the event loop for half a second.
+which keeps eight scrapers from holding the event loop for half a second. What many ask for is kept with its head, which
+saves a fifth of the CPU of a scrape of 700 kB.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from email.utils import formatdate
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
 logger = logging.getLogger(__name__)
 
 Piece = bytes | memoryview
+_Out = web.StreamResponse | AbstractStreamWriter
 
 WRITE_BYTES = 256 * 1024
 ONE_PIECE_BYTES = WRITE_BYTES
+#: The first write takes the head along, for which it is copied: the reader wakes up to something, and soon.
+FIRST_BYTES = 32 * 1024
 YIELD_BYTES = 1024 * 1024
 #: The time to take a write in begins anew only when this share of it is over: a timer costs as much as a write.
 PATIENCE_STEP_SHARE = 1 / 16
@@ -49,9 +55,10 @@ async def secure(request: web.Request, response: web.StreamResponse) -> None:
 
 def harden(response: web.StreamResponse) -> None:
     """What the handler has not set itself is set to the strictest."""
+    headers = response.headers
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers["Server"] = "genesys-cloud-exporter"
+        headers.setdefault(name, value)
+    headers["Server"] = "genesys-cloud-exporter"
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -67,24 +74,75 @@ def plain(status: int, text: str) -> web.Response:
 
 def in_pieces(parts: Sequence[bytes]) -> list[Piece]:
     """The same bytes in as few writes as they can be sent by: what follows the first part is joined to its end."""
-    whole = len(parts[0]) // WRITE_BYTES * WRITE_BYTES
-    if sum(map(len, parts)) <= ONE_PIECE_BYTES or not whole:
+    if sum(map(len, parts)) <= ONE_PIECE_BYTES:
         return [b"".join(parts)]
-    return [memoryview(parts[0])[:whole], b"".join((memoryview(parts[0])[whole:], *parts[1:]))]
+    view, others = memoryview(parts[0]), parts[1:]
+    start = min(FIRST_BYTES, len(view))
+    end = start + (len(view) - start) // WRITE_BYTES * WRITE_BYTES
+    return [view[:start], *_cut_up(view[start:end]), *_cut_up(b"".join((view[end:], *others)))]
 
 
-async def send(request: web.Request, parts: Sequence[Piece], headers: Mapping[str, str]) -> web.StreamResponse:
+class Ready:
+    """An answer with its head written out, for all who ask in the same second.
+
+    Whoever asks otherwise than by GET, by HTTP/1.1 and on a connection that stays is answered the ordinary way; so is
+    everybody where others than `secure` have a say in the head.
+    """
+
+    def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        self._headers, self._pieces = headers, in_pieces(parts)
+        self._whole = [_head(headers, sum(map(len, parts))) + self._pieces[0], *self._pieces[1:]]
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        if not _is_usual(request):
+            return await _send(request, self._pieces, self._headers)
+        await _in_time(request, _write(request, request.writer, self._whole))
+        return _Sent()
+
+
+class _Sent(web.StreamResponse):
+    """For aiohttp, which would prepare and end what has left already."""
+
+    @property
+    def keep_alive(self) -> bool:
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """It is done."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """It is done."""
+
+
+def _is_usual(request: web.Request) -> bool:
+    only_ours = len(request.app.on_response_prepare) == 1  # `secure`
+    return only_ours and request.method == "GET" and request.version == HttpVersion11 and request.keep_alive
+
+
+def _head(headers: Mapping[str, str], length: int) -> bytes:
+    """What aiohttp would write; the date is that of the body."""
+    about = {"Content-Length": str(length), "Date": formatdate(usegmt=True)}
+    response = web.Response(headers={**headers, **about})
+    harden(response)
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in response.headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def send(request: web.Request, parts: Sequence[bytes], headers: Mapping[str, str]) -> web.StreamResponse:
     """200 with `parts` one after the other as the body."""
-    length = sum(map(len, parts))
-    if length <= ONE_PIECE_BYTES:
-        whole = web.Response(body=parts[0] if len(parts) == 1 else b"".join(parts), headers=headers)
+    return await _send(request, in_pieces(parts), headers)
+
+
+async def _send(request: web.Request, pieces: Sequence[Piece], headers: Mapping[str, str]) -> web.StreamResponse:
+    if len(pieces) == 1:
+        whole = web.Response(body=pieces[0], headers=headers)
         await _in_time(request, _finish(request, whole))
         return whole
-    response = web.StreamResponse(headers=headers)
-    response.content_length = length
+    # aiohttp's StreamResponse would send the head alone, ahead of the body.
+    response = web.Response(headers={**headers, "Content-Length": str(sum(map(len, pieces)))})
     await response.prepare(request)
     if request.method != "HEAD":
-        await _in_time(request, _write(request, response, parts))
+        await _in_time(request, _write(request, response, pieces))
     return response
 
 
@@ -116,28 +174,32 @@ async def _finish(request: web.Request, response: web.Response) -> None:
 
 async def _write_chunks(request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
     async for chunk in chunks:
-        await _write(request, response, [chunk])
+        await _write(request, response, _cut_up(chunk))
 
 
-async def _write(request: web.Request, response: web.StreamResponse, parts: Sequence[Piece]) -> None:
-    now, written, patience = asyncio.get_running_loop().time, 0, request.app[SLOW_CLIENT]
-    async with _patience(request) as limit:
-        renewed = now()
-        for piece in _pieces(parts):
-            await response.write(piece)
-            if now() - renewed > PATIENCE_STEP_SHARE * patience:
-                renewed = now()
-                limit.reschedule(renewed + patience)
+async def _write(request: web.Request, out: _Out, pieces: Iterable[Piece]) -> None:
+    """Whoever does not take a piece in time is cut off: the write that waits for it ends, or the next one fails."""
+    loop, written, patience = asyncio.get_running_loop(), 0, request.app[SLOW_CLIENT]
+    began = loop.time()
+    limit = loop.call_at(began + patience, _cut, request)
+    try:
+        for piece in pieces:
+            await out.write(piece)
+            if (now := loop.time()) - began > PATIENCE_STEP_SHARE * patience:
+                began = now
+                limit.cancel()
+                limit = loop.call_at(began + patience, _cut, request)
             written += WRITE_BYTES
             if written % YIELD_BYTES == 0:
                 await asyncio.sleep(0)
+    finally:
+        limit.cancel()
 
 
-def _pieces(parts: Sequence[Piece]) -> Iterator[memoryview]:
-    for part in parts:
-        view = memoryview(part)
-        for start in range(0, len(view), WRITE_BYTES):
-            yield view[start : start + WRITE_BYTES]
+def _cut_up(part: Piece) -> Iterator[memoryview]:
+    view = memoryview(part)
+    for start in range(0, len(view), WRITE_BYTES):
+        yield view[start : start + WRITE_BYTES]
 
 
 def _patience(request: web.Request) -> asyncio.Timeout:

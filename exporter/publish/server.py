@@ -34,9 +34,8 @@ from exporter.publish.responses import (
     JSON_TYPE,
     SLOW_CLIENT,
     SLOW_CLIENT_SECONDS,
-    Piece,
+    Ready,
     error,
-    in_pieces,
     plain,
     secure,
     send,
@@ -145,26 +144,17 @@ class _Routes:
         view = await self._publisher.view()
         openmetrics = wants_openmetrics(_header(request, "Accept"))
         gzip = wants_gzip(_header(request, "Accept-Encoding"))
-        headers = {
-            "Content-Type": OPENMETRICS_TYPE if openmetrics else TEXT_TYPE,
-            "Vary": "Accept, Accept-Encoding",
-        }
-        if gzip:
-            headers["Content-Encoding"] = "gzip"
-        if view:
-            headers["X-Snapshot-Id"] = str(view.shown.snapshot.id)
-        return await send(request, await self._metrics_parts(view, openmetrics=openmetrics, gzip=gzip), headers)
-
-    async def _metrics_parts(self, view: View | None, *, openmetrics: bool, gzip: bool) -> list[Piece]:
-        """The body: the snapshot's part, then the exporter's own. Kept, as several scrapers may ask in one second."""
         own = self._self_metrics.exposition(openmetrics=openmetrics)
         if view is None:
-            return [EMPTY.member, EMPTY.gzip_tail(own)] if gzip else [own]
-        kept_own, parts = view.answers.get((openmetrics, gzip), (None, []))
-        if kept_own is not own:
-            parts = in_pieces(await view.metrics(own, openmetrics=openmetrics, gzip=gzip))
-            view.answers[openmetrics, gzip] = (own, parts)
-        return parts
+            parts = [EMPTY.member, EMPTY.gzip_tail(own)] if gzip else [own]
+            return await send(request, parts, _metrics_headers(openmetrics=openmetrics, gzip=gzip))
+        kept_own, answer = view.answers.get((openmetrics, gzip), (None, None))
+        if answer is None or kept_own is not own:
+            parts = await view.metrics(own, openmetrics=openmetrics, gzip=gzip)
+            headers = _metrics_headers(openmetrics=openmetrics, gzip=gzip)
+            answer = Ready(parts, headers | {"X-Snapshot-Id": str(view.shown.snapshot.id)})
+            view.answers[openmetrics, gzip] = own, answer
+        return await answer.send(request)
 
     async def dashboard(self, request: web.Request) -> web.StreamResponse:
         query = self._query(request, FILTERS)
@@ -223,6 +213,11 @@ class _Routes:
 
     def _query(self, request: web.Request, known: Iterable[str]) -> Query:
         return parse_query(request.query, known, self._clock.now().timestamp())
+
+
+def _metrics_headers(*, openmetrics: bool, gzip: bool) -> dict[str, str]:
+    kind = OPENMETRICS_TYPE if openmetrics else TEXT_TYPE
+    return {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzip else {})
 
 
 def _not_yet(view: View | None) -> web.Response:

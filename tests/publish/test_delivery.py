@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import ClientPayloadError
+from aiohttp import ClientPayloadError, web
 from aiohttp.test_utils import TestServer, get_port_socket
 
 from exporter.models import HistoryBucket, Rows, SeriesKey
@@ -65,6 +65,45 @@ async def test_a_large_answer_arrives_whole_at_every_scraper(client: Client, exp
     assert bodies[0].count(b"\ngenesys_queue_offered_contacts{") == QUEUES
     async with client.head("/metrics") as response:
         assert response.headers["Content-Length"] == str(len(bodies[0]))
+
+
+@pytest.mark.parametrize("much", [False, True])
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_an_answer_kept_with_its_head_has_the_head_of_any_other(
+    exporter: Exporter, much: bool, encoding: str
+) -> None:
+    await (publish_much(exporter) if much else exporter.publish())
+    async with TestServer(app_of(exporter)) as server:
+        usual = await _head(server, f"GET /metrics HTTP/1.1\r\nAccept-Encoding: {encoding}")
+        assert usual[0] == "HTTP/1.1 200 OK"
+        assert any(line.startswith("Date: ") and line.endswith(" GMT") for line in usual)
+        for line in ("GET /metrics HTTP/1.1\r\nConnection: close", "GET /metrics HTTP/1.0", "HEAD /metrics HTTP/1.1"):
+            other = await _head(server, f"{line}\r\nAccept-Encoding: {encoding}")
+            assert _lasting(other) == _lasting(usual)
+
+
+async def test_who_has_a_say_in_heads_has_it_in_one_that_is_kept(exporter: Exporter) -> None:
+    async def prepare(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Frame-Options"] = "SAMEORIGIN"
+
+    await exporter.publish()
+    app = app_of(exporter)
+    app.on_response_prepare.append(prepare)
+    async with TestServer(app) as server:
+        assert "X-Frame-Options: SAMEORIGIN" in await _head(server, "GET /metrics HTTP/1.1")
+
+
+async def _head(server: TestServer, lines: str) -> list[str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"{lines}\r\nHost: x\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return head.decode().removesuffix("\r\n\r\n").split("\r\n")
+
+
+def _lasting(head: list[str]) -> list[str]:
+    """What does not depend on the moment and the connection."""
+    return sorted(line for line in head[1:] if not line.startswith(("Date:", "Connection:")))
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/dashboard?queue=*[1-4]1?", "/export.csv?from=0"])

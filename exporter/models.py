@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from sys import intern
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,11 @@ class SeriesKey(NamedTuple):
 
     queue_id: str
     media_type: str
+
+    @classmethod
+    def of(cls, queue_id: str, media_type: str) -> SeriesKey:
+        """A key of texts as they were read, of which every reading brings its own: equal ones are kept once."""
+        return cls(intern(queue_id), intern(media_type))
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class AgentLabels:
             named = names.of(queue_id for queue_id, _ in keys)
             labels = tuple((key[0], name, key[1]) for key, name in zip(keys, named, strict=True))
             self._labels = labels if labels != self._labels else self._labels
+        self._keys = observations.agent_keys  # equal, but those of the earlier answer need not be kept
         return self._labels, observations.agents[self._present]
 
 

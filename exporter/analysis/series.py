@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -169,8 +170,8 @@ class SeriesTable:
         length = max((row.position for row in rows), default=-1) + 1
         self._keys, self._names = [None] * length, [""] * length
         for position, queue_id, media_type, name in rows:
-            key = SeriesKey(queue_id, media_type)
-            self._keys[position], self._names[position], self._positions[key] = key, name, position
+            key = SeriesKey.of(queue_id, media_type)
+            self._keys[position], self._names[position], self._positions[key] = key, intern(name), position
         self._free = [position for position, key in enumerate(self._keys) if key is None]
         self._extend()
         if totals is not None:

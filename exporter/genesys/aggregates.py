@@ -297,7 +297,7 @@ def _results(body: bytes) -> list[msgspec.Raw]:
 
 def _key(group: Mapping[str, str]) -> SeriesKey | None:
     queue_id = group.get("queueId")
-    return SeriesKey(queue_id, group.get("mediaType", "")) if queue_id else None
+    return SeriesKey.of(queue_id, group.get("mediaType", "")) if queue_id else None
 
 
 def _is_about_a_queue(row: Row) -> bool:

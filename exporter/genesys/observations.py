@@ -13,6 +13,7 @@ import math
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import datetime
 from itertools import repeat
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -99,7 +100,7 @@ def parse_observations(
             elif media_type is None:
                 _count_agents(agents, queue_id, row.data, rejects)
             elif selection.takes_media(media_type):
-                _count_contacts(contacts, SeriesKey(queue_id, media_type), row.data, at, rejects)
+                _count_contacts(contacts, SeriesKey.of(queue_id, media_type), row.data, at, rejects)
     table = np.array(list(contacts.values()), dtype=np.float64).reshape(len(contacts), len(OBSERVATION_COLUMNS))
     columns = {name: np.ascontiguousarray(table[:, position]) for name, position in _COLUMN.items()}
     known = {key: count for key, count in agents.items() if not math.isnan(count)}
@@ -127,7 +128,7 @@ def _count_agents(
         if metric.metric != "oUserRoutingStatuses" or not metric.qualifier or metric.stats is None:
             continue
         count = metric.stats.count
-        key = (queue_id, metric.qualifier)
+        key = (intern(queue_id), intern(metric.qualifier))
         if count is None or not is_count(count):
             rejects.add(fault_of(count))
         elif agents.setdefault(key, count) != count:

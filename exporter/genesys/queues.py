@@ -6,7 +6,9 @@ lists only what the client's divisions grant, with status 200.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 
 import msgspec
 
@@ -24,6 +26,9 @@ PAGES_MORE = 1
 
 #: The directory's media names where analytics has another one.
 ANALYTICS_MEDIA = {"call": "voice"}
+
+#: Service-level targets by what is in them: most queues of an org have the same, and all of those share one mapping.
+Targets = dict[tuple[tuple[str, float], ...], Mapping[str, float]]
 
 
 class ServiceLevel(msgspec.Struct):
@@ -70,11 +75,12 @@ async def fetch_queues(client: ApiClient, deadline: float) -> Listing:
     """All pages of the directory. Raises a GenesysError; half a directory is never returned."""
     rejects = Rejects()
     queues: dict[str, Queue] = {}
+    known: Targets = {}
     promised = 0
     for number in range(1, MAX_PAGES + 1):
         before = len(queues) + rejects.lost.total()
         page = await _page(client, number, deadline)
-        _take(page, queues, rejects)
+        _take(page, queues, rejects, known)
         last = _last(page, number)
         if number >= last:
             rejects.tell(client.hook)
@@ -104,21 +110,26 @@ def _last(page: QueuePage, number: int) -> int:
     return number + (len(page.entities or ()) >= PAGE_SIZE)
 
 
-def _take(page: QueuePage, queues: dict[str, Queue], rejects: Rejects) -> None:
+def _take(page: QueuePage, queues: dict[str, Queue], rejects: Rejects, known: Targets) -> None:
     for entity in good_rows(page.entities, QueueEntity, rejects):
         if not entity.id:
             rejects.add("missing_id")
         elif entity.id in queues:
             rejects.add("duplicate", ())
         else:
-            queues[entity.id] = _queue(entity)
+            queues[entity.id] = _queue(entity, known)
 
 
-def _queue(entity: QueueEntity) -> Queue:
-    targets = {}
+def _queue(entity: QueueEntity, known: Targets) -> Queue:
+    targets: dict[str, float] = {}
     for media, settings in (entity.mediaSettings or {}).items():
         target = settings.serviceLevel.percentage if settings and settings.serviceLevel else None
         if target is not None and 0 <= target <= 1:
             targets[ANALYTICS_MEDIA.get(media, media)] = target
     division = entity.division.name if entity.division else None
-    return Queue(entity.id, entity.name or entity.id, division or "", targets)
+    name = entity.name or entity.id
+    return Queue(intern(entity.id), intern(name), intern(division or ""), _kept_once(targets, known))
+
+
+def _kept_once(targets: dict[str, float], known: Targets) -> Mapping[str, float]:
+    return known.setdefault(tuple(targets.items()), targets)

@@ -159,7 +159,7 @@ def to_buckets(run: Run, span: Window, bucket: str, selection: Selection, reject
     for entity in run.entities:
         if entity.id and not selection.takes(entity.id, entity.name or entity.id):
             continue
-        key, position = SeriesKey(entity.id, ""), place_of.position(entity.timeInterval)
+        key, position = SeriesKey.of(entity.id, ""), place_of.position(entity.timeInterval)
         if fault := _fault_of(entity):
             rejects.add(fault, place_of.cells(entity) if entity.id else None)
         elif position is None:

@@ -198,7 +198,7 @@ def _narrow(column: Any) -> Any:
 
 
 def _keys(pairs: Iterable[Any]) -> tuple[SeriesKey, ...]:
-    return tuple(SeriesKey(queue, media) for queue, media in pairs)
+    return tuple(SeriesKey.of(queue, media) for queue, media in pairs)
 
 
 def _lost_head(lost: Lost) -> list[Any]:

@@ -133,6 +133,18 @@ async def test_what_was_left_out_is_told(client: Client) -> None:
 # Rows
 
 
+def test_texts_that_every_answer_brings_anew_are_kept_once() -> None:
+    queue = "queue of two answers"
+    answer = body(
+        row(metric("oWaiting", count=1), queue=queue),
+        row(metric("oUserRoutingStatuses", "ON_QUEUE", count=1), queue=queue, media=None),
+    )
+    tables = [parse(answer)[0] for _ in range(2)]
+    texts = [text for table in tables for key in (*table.keys, *table.agent_keys) for text in key]
+    assert len(texts) == 8
+    assert len(set(map(id, texts))) == len(set(texts)) == 3
+
+
 def test_contacts_are_counted_by_media_type_and_people_by_status() -> None:
     table, rejected = parse(
         body(

@@ -66,6 +66,15 @@ async def test_a_queue_brings_its_name_division_and_targets_by_analytics_media_t
     assert queue == Queue("q-1", "Queue 1", "Sales", {"voice": 0.8, "email": 0, "hologram": 1})
 
 
+async def test_queues_with_the_same_targets_share_them(client: Client) -> None:
+    levels = [{"call": {"serviceLevel": {"percentage": each}}} for each in (0.8, 0.8, 0.9)]
+    listed = [entity(number, mediaSettings=level) for number, level in enumerate(levels)]
+    client.service.script(QUEUES, *pages(listed[:1], listed[1:]))
+    first, second, third = await fetch(client)
+    assert first.service_level_targets is second.service_level_targets
+    assert third.service_level_targets == {"voice": 0.9}
+
+
 async def test_a_queue_without_a_name_keeps_its_id(client: Client) -> None:
     client.service.script(QUEUES, *pages([{"id": "q-1"}, {"id": "q-2", "name": ""}, {"id": "q-3", "name": None}]))
     assert [(queue.name, queue.division) for queue in await fetch(client)] == [("q-1", ""), ("q-2", ""), ("q-3", "")]

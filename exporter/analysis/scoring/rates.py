@@ -46,6 +46,8 @@ USUAL_REPEATS = (1 + PRIOR_PHI) / (1 - PRIOR_PHI)
 #: is followed: by half. More is news, for as long as it lasts.
 LEVEL_STDDEV, MAX_LEVEL = 0.5, 0.4
 RATE_RANGE = (1e-4, 1 - 1e-4)
+#: More information is not told apart: it adds nothing to the spread, and float16 ends at 65,504.
+MOST_INFORMATION = 60_000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +58,7 @@ class RateTables:
     """
 
     by_slot: ClassVar[frozenset[str]] = frozenset({"rate", "information"})
+    rough: ClassVar[frozenset[str]] = frozenset({"information"})  # W widens ρ by 1 / (W + 1): three digits are enough
 
     rate: Grid
     information: Grid
@@ -251,4 +254,5 @@ def _tables(calendar: Calendar, effective: Grid, rate: Grid, repeats: Grid) -> t
         rate_of_day, prior = _shrunk(weekday, weekday_events, repeats, usual, WEEKDAY_STDDEV)
         rates.append(rate_of_day)
         information.append(weekday / repeats + 1 / (1 / prior + 1 / usual_information))
-    return calendar.next_day(np.stack(rates)), calendar.next_day(np.stack(information))
+    told = np.minimum(np.stack(information), MOST_INFORMATION)
+    return calendar.next_day(np.stack(rates)), calendar.next_day(told)

@@ -49,6 +49,7 @@ class VolumeTables:
     """
 
     by_slot: ClassVar[frozenset[str]] = frozenset({"mean", "usual", "exact"})
+    rough: ClassVar[frozenset[str]] = frozenset()
 
     mean: Grid
     usual: Grid

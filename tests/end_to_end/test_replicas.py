@@ -23,6 +23,7 @@ from tests.end_to_end.pair import (
     PASSWORD,
     Pair,
     Replica,
+    Scrape,
     Scraper,
     assert_no_gap,
     eventually,
@@ -196,13 +197,13 @@ async def test_buckets_that_close_around_a_change_are_counted_once_and_are_the_t
         leader.process.kill()
         await scraper.until(lambda scrape: scrape.leads)
         await _a_bucket_closes(pair, follower)
+        rows = await follower.served.history()
+        counts = history_counts(rows)
+        await scraper.until(lambda scrape: _totals(scrape) == _sums(counts))  # with the next snapshot
     assert_no_gap(scraper.scrapes)
-    rows = await follower.served.history()
     starts = sorted({row.start for row in rows})
     assert starts == [starts[0] + n * QUARTER for n in range(len(starts))]
-    counts = history_counts(rows)
     assert counts == truth(pair, starts[0], starts[-1] + QUARTER)
-    assert _totals(scraper) == _sums(counts)
 
 
 async def _a_bucket_closes(pair: Pair, *replicas: Replica) -> None:
@@ -233,9 +234,8 @@ def truth(pair: Pair, start: datetime, end: datetime) -> Cells:
 _SERIES = re.compile(r'genesys_queue_offered_contacts_total\{queue_id="([^"]+)".*media_type="([^"]*)"\}')
 
 
-def _totals(scraper: Scraper) -> dict[tuple[str, str], float]:
-    counters = scraper.scrapes[-1].counters
-    found = {_SERIES.match(series): value for series, value in counters.items()}
+def _totals(scrape: Scrape) -> dict[tuple[str, str], float]:
+    found = {_SERIES.match(series): value for series, value in scrape.counters.items()}
     return {(match[1], match[2]): value for match, value in found.items() if match}
 
 

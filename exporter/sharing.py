@@ -38,6 +38,10 @@ CATCH_UP_SECONDS = 5.0
 TIDY_SECONDS = 600.0
 
 
+class _Refused(Exception):
+    """The lease is not ours, or not yet: Redis holds what it held, and the next lease shares what is lacking."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
     """The newest of what the leader shared."""
@@ -105,18 +109,21 @@ class Sharing:
             self._fresh.clear()
             try:
                 await self._share()
+            except _Refused:
+                self._whole = True
             except LinkDown:
                 self._whole = True
                 await self._clock.sleep(1.0)
                 self._fresh.set()
             except Exception:
+                self._whole = True
                 log.exception("sharing with the other replicas failed in a way that was not foreseen")
                 await self._clock.sleep(1.0)
 
     async def _share(self) -> None:
         if self._whole:
+            self._whole = False  # first: a new lease may ask for it again meanwhile
             await self._share_lacking()
-            self._whole = False
         await self._share_closed()
         snapshot = self._snapshot
         if snapshot is not None:
@@ -169,10 +176,11 @@ class Sharing:
         oldest = history.newest() - history.baseline_seconds
         dropped = [start for start in self._versions if start < oldest]
         version = uuid4().hex[:12]  # no clock is the same at all replicas
-        if await self._shared.share_buckets(self.fence, version, buckets, dropped):
-            self._versions |= dict.fromkeys(buckets, version)
-            for start in dropped:
-                del self._versions[start]
+        if not await self._shared.share_buckets(self.fence, version, buckets, dropped):
+            raise _Refused
+        self._versions |= dict.fromkeys(buckets, version)
+        for start in dropped:
+            del self._versions[start]
 
     async def _share_snapshot(self, snapshot: Snapshot) -> None:
         readings = self._readings()

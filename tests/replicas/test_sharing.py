@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -139,6 +140,44 @@ async def test_garbage_in_place_of_data_is_told_and_the_next_snapshot_is_taken(
     await leader.shares(snapshot(id=6))
     await follower.sharing.receive()
     assert follower.published[-1].id == 6
+
+
+class Interrupted:
+    """What stands in Redis; in the middle of the first write of buckets something else happens."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shared, name)
+
+    async def share_buckets(self, *given: Any) -> bool:
+        written = await self._shared.share_buckets(*given)
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            await happens()
+        return written
+
+
+async def test_what_is_refused_before_a_new_lease_is_ours_is_shared_with_it(
+    pair: tuple[Replica, Replica], open_shared: Callable[..., Shared], clock: FakeClock
+) -> None:
+    """Redis has come back empty: the leader writes by a lease that is forgotten until it has another."""
+    redis = Interrupted(open_shared("again"))
+    leader, follower = Replica(redis, clock), pair[1]  # type: ignore[arg-type]
+    leader.history.merge(batch(BUCKETS))  # shared long ago
+
+    async def new_lease() -> None:
+        taken = await leader.shared.acquire(0, 60.0)
+        assert taken is not None
+        leader.sharing.begin(taken.fence)
+
+    redis.meanwhile = new_lease
+    leader.sharing.begin(1)
+    await leader.shares(snapshot(id=5))
+    await follower.sharing.receive()
+    assert content(follower.history) == content(leader.history)
 
 
 async def test_who_was_replaced_shares_nothing(pair: tuple[Replica, Replica], server: RedisServer) -> None:

@@ -27,11 +27,12 @@ from exporter.analysis.scoring.tails import betabinomial_z, negative_binomial_z
 from exporter.analysis.scoring.volume import VolumeTables, fit_volume
 from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, IntColumn, ScoreColumns
 
-#: Cells (slots × series) fitted at once: operations long enough that threads seldom ask for the interpreter, and
-#: temporaries, of 4 bytes a cell, that stay in the processor's cache.
-CHUNK_CELLS = 160_000
+#: Cells (slots × series) fitted at once: a dozen temporaries of 4 bytes each then fit into the processor's cache.
+CHUNK_CELLS = 80_000
+#: More series at once would make the matrix product start threads of its own, which wait for each other.
+MAX_CHUNK_SERIES = 104
 RHO_LIMIT = 0.95
-#: NumPy lets go of the interpreter for the length of an operation: two threads need some 60 % of the time of one.
+#: NumPy lets go of the interpreter for the length of an operation: two threads need four fifths of the time of one.
 FIT_THREADS = 2
 #: Days with contacts before a volume is scored: the season of a queue that was created yesterday is not known.
 MIN_VOLUME_DAYS = 4
@@ -144,7 +145,7 @@ class _Tables:
 
 
 def _chunks(calendar: Calendar, baseline: Baseline) -> Iterator[slice]:
-    width = max(1, CHUNK_CELLS // (calendar.days * calendar.slots))
+    width = min(MAX_CHUNK_SERIES, max(1, CHUNK_CELLS // (calendar.days * calendar.slots)))
     for first in range(0, baseline.series, width):
         yield slice(first, first + width)
 

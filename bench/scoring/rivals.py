@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.scoring.traffic import DAY, STEP, History
 from exporter.analysis.scoring import ScoreOptions, method
 from exporter.analysis.scoring.tails import betabinomial_z
-from exporter.analysis.scoring.walk import steps
+from exporter.analysis.scoring.walk import blocks, steps
 from exporter.models import ABANDONMENT
 
 Z = NDArray[np.float64]
@@ -25,7 +25,7 @@ def own(name: str, *, days: int = 7, metric: str = ABANDONMENT, refit_seconds: f
 
     def score(history: History, first: int) -> Z:
         z = np.full(history.n.shape, np.nan)
-        walked = steps(
+        walked = blocks(
             method(name),
             history.baseline(),
             ScoreOptions(timezone=history.timezone),
@@ -33,7 +33,7 @@ def own(name: str, *, days: int = 7, metric: str = ABANDONMENT, refit_seconds: f
             refit_seconds=refit_seconds,
             wanted=frozenset(history.starts[first:].tolist()),
         )
-        for row, step in enumerate(walked, first):
+        for row, step in enumerate(steps(walked), first):
             z[row] = step.scores.metrics[metric].z
         return z
 

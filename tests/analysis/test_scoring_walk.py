@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exporter.analysis.scoring import METHODS, ScoreOptions, buckets_between, method, score_all
-from exporter.analysis.scoring.walk import steps, walk
+from exporter.analysis.scoring.walk import blocks, steps, walk
 from exporter.models import ABANDONMENT
 from tests.analysis.test_scoring_seasonal import at
 from tests.analysis.traffic import DAY, MONDAY, STEP, history, weeks
@@ -21,7 +21,8 @@ def past(seed=1, days=3):
 def test_every_step_equals_fit_and_score_on_what_lay_before(name):
     whole, options, span = past(days=2), ScoreOptions(), DAY * STEP
     series = np.arange(whole.series)
-    for row, step in enumerate(steps(method(name), whole, options, baseline_seconds=span, refit_seconds=0)):
+    walked = blocks(method(name), whole, options, baseline_seconds=span, refit_seconds=0)
+    for row, step in enumerate(steps(walked)):
         if row % 17:
             continue
         start = MONDAY + row * STEP
@@ -71,7 +72,8 @@ class Counting:
 
 def test_a_model_serves_several_buckets_where_it_may_but_a_young_history_is_learned_at_once():
     counting = Counting()
-    assert len(list(steps(counting, past(days=3), ScoreOptions(), refit_seconds=4 * STEP))) == 3 * DAY
+    walked = blocks(counting, past(days=3), ScoreOptions(), refit_seconds=4 * STEP)
+    assert len(list(steps(walked))) == 3 * DAY
     ages = np.diff(counting.ends) // STEP
     assert ages[:8].tolist() == [1] * 8
     assert set(ages[40:].tolist()) == {4}

@@ -9,7 +9,7 @@ newer. The classic score is made anew for every bucket however long the history 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -98,18 +98,9 @@ def blocks(
         first = last
 
 
-def steps(
-    method: Method,
-    history: Baseline,
-    options: ScoreOptions,
-    *,
-    baseline_seconds: int | None = None,
-    refit_seconds: float | None = None,
-    wanted: Container[int] | None = None,
-) -> Iterator[Step]:
-    """`blocks`, one bucket after the other."""
-    more = {"baseline_seconds": baseline_seconds, "refit_seconds": refit_seconds}
-    for block in blocks(method, history, options, **more, wanted=wanted):  # type: ignore[arg-type]
+def steps(walked: Iterable[Block]) -> Iterator[Step]:
+    """What `blocks` scored, one bucket after the other."""
+    for block in walked:
         yield from block.steps()
 
 
@@ -128,7 +119,7 @@ def walk(
     method: Method, history: Baseline, options: ScoreOptions, wanted: Container[int] | None = None
 ) -> Iterator[tuple[int, Mapping[str, tuple[FloatColumn, FloatColumn]]]]:
     """z and anomaly of every metric, bucket by bucket: what history keeps of the past."""
-    for step in steps(method, history, options, wanted=wanted):
+    for step in steps(blocks(method, history, options, wanted=wanted)):
         yield step.start_seconds, {metric: (each.z, each.anomaly) for metric, each in step.scores.metrics.items()}
 
 

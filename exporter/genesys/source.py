@@ -105,7 +105,28 @@ class Source(Protocol):
         """What is happening now."""
 
 
-class AggregatesSource:
+class _Asking:
+    """What both contracts go by: whom they ask, for what, and what they know of the answers so far."""
+
+    def __init__(
+        self, client: ApiClient, selection: Selection, bucket: str, settle_seconds: float, clock: Clock
+    ) -> None:
+        self._client = client
+        self._selection = selection
+        self._bucket = bucket
+        self._bucket_seconds = BUCKET_SECONDS[bucket]
+        self._settle = timedelta(seconds=settle_seconds)
+        self._clock = clock
+        self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
+        self._rereading = _rereading(client.hook, clock)
+        self._silence = Silence(clock, POLL_PATIENCE_SECONDS)
+
+    def settle(self, seconds: float) -> None:
+        """Give the newest data so long to arrive, from the next window on."""
+        self._settle = timedelta(seconds=seconds)
+
+
+class AggregatesSource(_Asking):
     """Genesys Cloud's public API."""
 
     datasets = frozenset(DATASETS)
@@ -113,11 +134,7 @@ class AggregatesSource:
     def __init__(
         self, client: ApiClient, selection: Selection, bucket: str, settle_seconds: float, clock: Clock
     ) -> None:
-        self._client = client
-        self._selection = selection
-        self._bucket_seconds = BUCKET_SECONDS[bucket]
-        self._settle = timedelta(seconds=settle_seconds)
-        self._clock = clock
+        super().__init__(client, selection, bucket, settle_seconds, clock)
         self._window_report = aggregates.Report(
             aggregates.WINDOW_METRICS, bucket=None, media_types=selection.media_types
         )
@@ -126,13 +143,6 @@ class AggregatesSource:
         )
         self._ids_per_request = IDS_PER_REQUEST
         self._short: tuple[int, int | None] | None = None  # queues that came and that were counted, at the last listing
-        self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
-        self._rereading = _rereading(client.hook, clock)
-        self._silence = Silence(clock, POLL_PATIENCE_SECONDS)
-
-    def settle(self, seconds: float) -> None:
-        """Give the newest data so long to arrive, from the next window on."""
-        self._settle = timedelta(seconds=seconds)
 
     def current_window(self, now: datetime) -> Window:
         """One bucket's length ending `settle` before now, on whole seconds: complete at every poll."""
@@ -256,7 +266,7 @@ class AggregatesSource:
         raise GenesysError("the queue directory is needed first, and it could not be fetched yet")
 
 
-class SummarySource:
+class SummarySource(_Asking):
     """The summary-query contract: whole queues, names in the answer itself, no directory and no observations."""
 
     datasets = frozenset({WINDOW, HISTORY})
@@ -264,20 +274,9 @@ class SummarySource:
     def __init__(
         self, client: ApiClient, selection: Selection, bucket: str, settle_seconds: float, clock: Clock
     ) -> None:
-        self._client = client
-        self._selection = selection
-        self._bucket = bucket
-        self._bucket_seconds = BUCKET_SECONDS[bucket]
-        self._settle = timedelta(seconds=settle_seconds)
+        super().__init__(client, selection, bucket, settle_seconds, clock)
         self._report = summary.Report(bucket, selection.queue_ids)
         self._entities = 1  # of the newest bucket: how large the org is
-        self._circuits = {dataset: Circuit(clock, ScopeError) for dataset in DATASETS}
-        self._rereading = _rereading(client.hook, clock)
-        self._silence = Silence(clock, POLL_PATIENCE_SECONDS)
-
-    def settle(self, seconds: float) -> None:
-        """Give the newest data so long to arrive, from the next window on."""
-        self._settle = timedelta(seconds=seconds)
 
     def current_window(self, now: datetime) -> Window:
         """The newest bucket that has closed and settled."""

@@ -1,4 +1,5 @@
-"""What the exporter itself is doing, for people: its last poll, the next one, and the calls of the last minute.
+"""What the exporter itself is doing, for people: its last poll, the next one, the calls of the last minute, and
+whether the disk takes its history.
 
 In come the same records that the exporter's own metrics are counted from (`self_metrics` hands them on); out goes a
 small document. Times are milliseconds since the epoch; what nobody has told is null. Nothing here polls or calls.
@@ -32,6 +33,7 @@ class Activity:
         self._service: RateLimitSeen | None = None
         self._report: PollReport | None = None
         self._skipped = 0
+        self._stored: bool | None = None
 
     def follow(self, poll_interval_seconds: float, calls_per_minute: float) -> None:
         """These settings hold from now on."""
@@ -53,6 +55,10 @@ class Activity:
         """Deadlines passed while a poll was still under way."""
         self._skipped += polls
 
+    def on_history(self, *, stored: bool) -> None:
+        """Closed buckets are written to the file, or wait in memory."""
+        self._stored = stored
+
     def document(self) -> dict[str, Any]:
         """What to tell at this moment."""
         self._forget()
@@ -64,6 +70,7 @@ class Activity:
             "pollsSkipped": self._skipped,
             "calls": {"lastMinute": len(self._calls), "allowed": self._calls_per_minute},
             "service": {"allowed": service.allowed, "remaining": service.remaining} if service else None,
+            "historyStored": self._stored,
         }
 
     def _forget(self) -> None:

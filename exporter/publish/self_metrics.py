@@ -151,6 +151,7 @@ class SelfMetrics:
 
     def on_history(self, *, stored: bool) -> None:
         """Closed buckets are written to the file, or wait in memory."""
+        self.activity.on_history(stored=stored)
         self._optional.set("genesys_exporter_history_stored", float(stored))
         self._rendered.clear()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.source import exporter_work as work
 from grafana.source.dashboard import EXPORTER_PAGE, dashboard
-from grafana.source.panels import BAD, GOOD, WARN, Json, Query, stat, timeseries
+from grafana.source.panels import BAD, GOOD, WARN, Json, Query, field, stat, timeseries
 from grafana.source.promql import of_exporters, own, per_minute, window_age
 
 LAST_SUCCESS = own("genesys_exporter_last_success_timestamp_seconds")
@@ -163,15 +163,17 @@ def _failures() -> Json:
 
 
 def _history() -> Json:
-    return timeseries(
+    made = timeseries(
         HISTORY_PANEL,
-        "Closed buckets in the baseline, and those that the back-fill has still to fetch.",
+        "Closed buckets in the baseline, those that the back-fill has still to fetch, and whether the disk takes them.",
         [
             Query(f"max({own('genesys_exporter_history_buckets')})", "in the baseline"),
             Query(f"max({own('genesys_exporter_history_missing_buckets')})", "missing"),
+            Query(f"1 - min({own('genesys_exporter_history_stored')})", "not written to disk"),
         ],
         unit="short",
     )
+    return field(made, "not written to disk", unit="none", custom_axisPlacement="hidden", min=0, max=1)
 
 
 def _series() -> Json:

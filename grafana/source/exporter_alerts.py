@@ -194,6 +194,20 @@ BACKFILL_STUCK = Alert(
     panel=(EXPORTER_PAGE, HISTORY_PANEL),
 )
 
+HISTORY_NOT_STORED = Alert(
+    name="GenesysHistoryNotStored",
+    expr="min by (job) (genesys_exporter_history_stored) == 0",
+    for_="15m",
+    severity=WARNING,
+    audience=OPERATIONS,
+    summary="The disk does not take an exporter's history",
+    description=(
+        "For 15 minutes an exporter of job {job} has kept closed buckets in memory alone: its disk does not take them. "
+        "Everything is served; what waits must be fetched again if it restarts now."
+    ),
+    panel=(EXPORTER_PAGE, HISTORY_PANEL),
+)
+
 SCORES_MISSING = Alert(
     name="GenesysScoresMissing",
     expr=lines(
@@ -286,6 +300,7 @@ GROUP = AlertGroup(
         POLLS_SKIPPED,
         BUDGET_NEARLY_USED,
         BACKFILL_STUCK,
+        HISTORY_NOT_STORED,
         SCORES_MISSING,
         SERIES_DROPPED,
         ROWS_REJECTED,

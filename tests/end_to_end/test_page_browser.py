@@ -37,6 +37,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOSTILE = "<img src=x onerror=alert(1)>"
 LOADED = "document.querySelectorAll('#queues tbody tr[aria-rowindex]').length > 1"
 FIRST = "document.querySelector('#queues tbody tr[aria-rowindex] .name').textContent"
+FACTS = "document.getElementById('facts').textContent"
 STANDING = "document.documentElement.dataset.standing"
 NUMBERS = "each.name.includes('numbers')"
 #: Resolved when what was caused has been drawn.
@@ -60,12 +61,12 @@ class Exporter:
     runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        metrics = SelfMetrics(
+        self.metrics = SelfMetrics(
             self.clock, version="0", contract="aggregates", poll_interval_seconds=60, calls_per_minute=100
         )
-        metrics.on_report(report())
-        self.publisher = Publisher(self.clock, metrics.on_series)
-        app = make_app(publisher=self.publisher, self_metrics=metrics, clock=self.clock)
+        self.metrics.on_report(report())
+        self.publisher = Publisher(self.clock, self.metrics.on_series)
+        app = make_app(publisher=self.publisher, self_metrics=self.metrics, clock=self.clock)
         self.runner = web.AppRunner(app, shutdown_timeout=3)
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
@@ -323,8 +324,28 @@ async def test_the_exporter_tells_what_it_is_doing(browser: Browser, exporter: E
     assert "next poll in " in brief
     await tab.run("document.getElementById('exporter').open = true")
     await tab.until("document.querySelectorAll('#datasets tr').length === 4")
+    assert "closed buckets" in await tab.run(FACTS)
+    assert "disk" not in brief + await tab.run(FACTS)
     links = await tab.run("[...document.querySelectorAll('nav a')].map(each => new URL(each.href).pathname)")
     assert links == ["/dashboard", "/export.csv", "/metrics"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "alarm", "fact"),
+    [(True, "", "closed buckets, written to disk"), (False, "closed buckets wait in memory", ", not written to disk")],
+)
+async def test_a_disk_that_takes_no_history_is_told(
+    browser: Browser, exporter: Exporter, stored: bool, alarm: str, fact: str
+) -> None:
+    exporter.metrics.on_history(stored=stored)
+    await exporter.publisher.publish(crowd(50))
+    tab = await opened(browser, exporter.url)
+    await tab.run("document.getElementById('exporter').open = true")
+    await tab.until(f"{FACTS}.includes({fact!r})")
+    assert alarm in await tab.run("document.getElementById('alarm').textContent")
+    assert await tab.run("document.getElementById('alarm').hidden") is stored
+    brief = await tab.run("document.getElementById('exporter-brief').textContent")
+    assert ("history not written to disk" in brief) is not stored
 
 
 CONTRAST = """(() => {

@@ -191,11 +191,18 @@ async def test_the_state_tells_what_the_exporter_is_doing(client: Client, export
         "pollsSkipped": 1,
         "calls": {"lastMinute": 4, "allowed": 100},
         "service": {"allowed": 300, "remaining": 295},
+        "historyStored": None,
     }
     (observations,) = [each for each in state["datasets"] if each["name"] == OBSERVATIONS]
     assert (observations["up"], observations["message"]) == (False, "a permission is missing")
     exporter.clock.advance(30)
     assert (await got(client, "/api/live/state"))["activity"]["calls"]["lastMinute"] == 3
+
+
+async def test_the_state_tells_whether_the_disk_takes_the_history(client: Client, exporter: Exporter) -> None:
+    for stored in (True, False, True):
+        exporter.metrics.on_history(stored=stored)
+        assert (await got(client, "/api/live/state"))["activity"]["historyStored"] is stored
 
 
 # Trends

@@ -19,6 +19,7 @@ export function tellExporter(state, now, silent) {
     nextPoll(activity, now),
     calls(activity),
     failing(datasets),
+    unwritten(activity) ? "history not written to disk" : "",
   ];
   const said = silent ? `nothing heard since ${format.time(state.now, now)}` : brief.filter(Boolean).join(" · ");
   write(element("exporter-brief"), said);
@@ -32,15 +33,22 @@ export function tellExporter(state, now, silent) {
 }
 
 /** What has failed, a sentence each, unless it is `told` already; empty while all is well. */
-export function failures(datasets, told) {
-  return datasets
+export function failures({ activity, datasets }, told) {
+  const failed = datasets
     .filter((each) => each.up === false && !(each.message && told.includes(each.message)))
     .map((each) => `${DATASETS[each.name] ?? each.name}: ${each.message ?? "failed"}.`);
+  if (unwritten(activity)) failed.push("The disk does not take the history: closed buckets wait in memory.");
+  return failed;
 }
 
 function failing(datasets) {
   const names = datasets.filter((each) => each.up === false).map((each) => (DATASETS[each.name] ?? each.name).toLowerCase());
   return names.length ? `failing: ${names.join(", ")}` : "";
+}
+
+/** Null is no fault: nothing was told yet, or there is no file to write to. */
+function unwritten({ historyStored }) {
+  return historyStored === false;
 }
 
 function nextPoll({ nextPoll: due, lastPoll }, now) {
@@ -75,6 +83,9 @@ function facts({ activity, historyBuckets }, now) {
   if (pollsSkipped) told.push(["Polls skipped", `${pollsSkipped}, since the one before took too long`]);
   told.push(["API calls", calls(activity)]);
   if (service) told.push(["Genesys Cloud’s own limit", `${service.remaining} of ${service.allowed} calls left`]);
-  if (historyBuckets !== null) told.push(["History", `${format.count(historyBuckets)} closed buckets`]);
+  if (historyBuckets !== null) {
+    const written = activity.historyStored === null ? "" : unwritten(activity) ? ", not written to disk" : ", written to disk";
+    told.push(["History", `${format.count(historyBuckets)} closed buckets${written}`]);
+  }
   return told;
 }

@@ -138,7 +138,7 @@ function tell() {
   const shown = model.numbers;
   const behind = behindSince ? performance.now() - behindSince : 0;
   const { kind, brief, alarm } = standing({ state, silence, shown, behind, now: now() });
-  const texts = [alarm, ...(state && !silence ? failures(state.datasets, alarm) : []), outdated()].filter(Boolean);
+  const texts = [alarm, ...(state && !silence ? failures(state, alarm) : []), outdated()].filter(Boolean);
   const root = document.documentElement;
   if (root.dataset.standing !== kind && root.dataset.standing !== "starting") {
     announce(kind === "live" ? "Up to date again" : alarm || brief);

@@ -5,7 +5,7 @@
 `base` holds what every method shares; `seasonal` is the default (`calendar`, `rates`, `volume` and `tails` are its
 parts), `robust` and `zscore` stand beside it. `METHODS` is the list of methods by the name
 that EXPORTER_SCORE_METHOD takes. Pure functions over columns: no clock, no input or output. docs/scoring.md derives
-the methods.
+the methods. The import holds the process's linear algebra to one thread, see `linear_algebra`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from exporter.analysis.scoring.base import (
     buckets_between,
     score_all,
 )
+from exporter.analysis.scoring.linear_algebra import one_thread
 from exporter.analysis.scoring.robust import Robust
 from exporter.analysis.scoring.seasonal import Seasonal
 from exporter.analysis.scoring.zscore import ZScore
+
+one_thread()
 
 #: Every method by its name.
 METHODS: Mapping[str, Method] = MappingProxyType({each.name: each for each in (Seasonal(), Robust(), ZScore())})

@@ -29,8 +29,6 @@ from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, IntCo
 
 #: Cells (slots × series) fitted at once: a dozen temporaries of 4 bytes each then fit into the processor's cache.
 CHUNK_CELLS = 80_000
-#: More series at once would make the matrix product start threads of its own, which wait for each other.
-MAX_CHUNK_SERIES = 104
 RHO_LIMIT = 0.95
 #: NumPy lets go of the interpreter for the length of an operation: two threads need four fifths of the time of one.
 FIT_THREADS = 2
@@ -145,7 +143,7 @@ class _Tables:
 
 
 def _chunks(calendar: Calendar, baseline: Baseline) -> Iterator[slice]:
-    width = min(MAX_CHUNK_SERIES, max(1, CHUNK_CELLS // (calendar.days * calendar.slots)))
+    width = max(1, CHUNK_CELLS // (calendar.days * calendar.slots))
     for first in range(0, baseline.series, width):
         yield slice(first, first + width)
 

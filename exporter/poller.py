@@ -54,6 +54,9 @@ class Source(Protocol):
 
     datasets: frozenset[str]
 
+    @property
+    def window_needs_directory(self) -> bool: ...
+
     def current_window(self, now: datetime) -> Window: ...
 
     def buckets_per_request(self, directory: Directory | None) -> int: ...
@@ -240,14 +243,19 @@ class Poller:
         """One poll, whose calls end by `deadline` (monotonic seconds)."""
         started, at = self._clock.monotonic(), self._clock.now()
         self._failures = {}
-        parts = [self._poll_window, self._poll_observations, self._poll_history]
+        parts = [self._poll_observations, self._poll_history]
+        names_until = deadline
+        if self.readings.directory is None:  # names come first; where they fail there must be time for the rest
+            names_until = started + DIRECTORY_SHARE * (deadline - started)
         if not self.first_poll_done.is_set():
-            parts = [self._first_window_then_history, self._poll_observations]
-        if self.readings.directory is not None:
-            parts.append(self._poll_directory)
-        else:  # names come first; where they fail there must be time for the rest
-            await self._poll_directory(started + DIRECTORY_SHARE * (deadline - started))
+            await self._show_first_window(names_until, deadline)
+        elif self.readings.directory is None:
+            await self._poll_directory(names_until)
+            parts.append(self._poll_window)
+        else:
+            parts += [self._poll_window, self._poll_directory]
         await asyncio.gather(*(part(deadline) for part in parts))
+        self._ask_for_names()
         self._progress = self._clock.monotonic()
         await self.republish()
         report = self._report(at, self._clock.monotonic() - started)
@@ -268,12 +276,15 @@ class Poller:
             )
             await self._publish(snapshot)
 
-    async def _first_window_then_history(self, deadline: float) -> None:
-        """A large org's first window is shown before its history is asked for."""
-        await self._poll_window(deadline)
+    async def _show_first_window(self, names_until: float, deadline: float) -> None:
+        """A large org's first window is shown before its history and what happens now are asked for."""
+        if self._source.window_needs_directory:
+            await self._poll_directory(names_until)
+            await self._poll_window(deadline)
+        else:
+            await asyncio.gather(self._poll_directory(names_until), self._poll_window(deadline))
         if self.readings.window is not None and len(self.readings.window.keys) >= MANY_ROWS:
             await self.republish()
-        await self._poll_history(deadline)
 
     async def _poll_directory(self, deadline: float) -> None:
         if QUEUES not in self._source.datasets or self._clock.monotonic() < self._directory_due:
@@ -291,10 +302,11 @@ class Poller:
         if table is not None:
             self.readings.window = table
             self._succeed(WINDOW, window.end)
-            self._ask_for_names(table)
 
-    def _ask_for_names(self, table: QueueTable) -> None:
+    def _ask_for_names(self) -> None:
         """A queue that the directory does not know may be new: ask for the directory at the next poll, once."""
+        if (table := self.readings.window) is None:
+            return
         known = self.readings.directory.queues if self.readings.directory else table.names
         unnamed = frozenset(key.queue_id for key in table.keys if key.queue_id not in known)
         if unnamed - self._unnamed:

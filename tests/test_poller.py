@@ -58,6 +58,7 @@ class StubSource:
         self.queues = directory("q-1")
         self.seen: tuple[str, ...] = ("q-1",)
         self.per_request = 96
+        self.window_needs_directory = False
 
     async def _call(self, dataset: str, deadline: float) -> None:
         self.calls.append((dataset, self.clock.monotonic(), deadline))
@@ -356,6 +357,42 @@ async def test_a_large_org_is_shown_before_its_history_is_asked_for(rig: Rig) ->
     assert len(rig.published) == 2
     await rig.poll()
     assert len(rig.published) == 3
+
+
+async def test_a_large_org_is_shown_with_its_names_before_anything_else_is_asked_for(rig: Rig) -> None:
+    rig.source.seen = tuple(f"q-{number}" for number in range(MANY_ROWS))
+    rig.analyst.behave = lambda what: rig.source.calls.append((what, 0.0, 0.0))
+    await rig.poll()
+    done = [name for name, _, _ in rig.source.calls]
+    assert (set(done[:2]), done[2], done[-1]) == ({QUEUES, WINDOW}, "snapshot", "snapshot")
+    assert set(done[3:-1]) == {HISTORY, "merge", OBSERVATIONS}
+    assert rig.analyst.given[0]["directory"] is rig.source.queues
+
+
+async def test_the_first_window_does_not_wait_for_names(rig: Rig) -> None:
+    asked = asyncio.Event()
+
+    async def wait() -> None:
+        await asked.wait()
+
+    async def tell() -> None:
+        asked.set()
+
+    rig.source.behave = {QUEUES: wait, WINDOW: tell}
+    async with asyncio.timeout(2):
+        assert (await rig.poll()).outcome == "ok"
+
+
+async def test_the_first_window_waits_for_the_directory_that_says_what_to_ask_for(rig: Rig) -> None:
+    rig.source.window_needs_directory = True
+
+    async def give_way() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert rig.source.count(WINDOW) == 0
+
+    rig.source.behave[QUEUES] = give_way
+    assert (await rig.poll()).outcome == "ok"
 
 
 async def test_the_duration_is_told(rig: Rig) -> None:

@@ -78,6 +78,10 @@ class Source(Protocol):
 
     datasets: frozenset[str]
 
+    @property
+    def window_needs_directory(self) -> bool:
+        """Whether the directory says which queues to ask for; else a first window need not wait for names."""
+
     def settle(self, seconds: float) -> None:
         """Give the newest data so long to arrive, from the next window on."""
 
@@ -143,6 +147,10 @@ class AggregatesSource(_Asking):
         )
         self._ids_per_request = IDS_PER_REQUEST
         self._short: tuple[int, int | None] | None = None  # queues that came and that were counted, at the last listing
+
+    @property
+    def window_needs_directory(self) -> bool:
+        return self._selection.by_queue
 
     def current_window(self, now: datetime) -> Window:
         """One bucket's length ending `settle` before now, on whole seconds: complete at every poll."""
@@ -270,6 +278,7 @@ class SummarySource(_Asking):
     """The summary-query contract: whole queues, names in the answer itself, no directory and no observations."""
 
     datasets = frozenset({WINDOW, HISTORY})
+    window_needs_directory = False
 
     def __init__(
         self, client: ApiClient, selection: Selection, bucket: str, settle_seconds: float, clock: Clock

@@ -81,6 +81,11 @@ async def test_the_window_ends_a_settling_time_ago_or_with_the_newest_closed_buc
 # Aggregates: whole org or batches
 
 
+async def test_only_a_selection_makes_a_window_wait_for_the_directory(client: Client) -> None:
+    sources = aggregates(client), aggregates(client, BY_NAME), aggregates(client, Selection(("a",)))
+    assert [each.window_needs_directory for each in sources] == [False, True, True]
+
+
 async def test_the_whole_org_is_one_request_without_a_filter(client: Client) -> None:
     client.service.script(AGGREGATES, Reply({"results": [row("a"), row("b")]}))
     table = await aggregates(client).window(WINDOW_AT_NINE, directory(5000), client.deadline())

@@ -48,6 +48,7 @@ class Received:
 
     snapshot: Snapshot
     directory: str  # version of the directory that it was built with
+    backfilled: bool = False  # the leader had fetched all there is
 
 
 class Sharing:
@@ -218,8 +219,8 @@ class Sharing:
             except FrameError as error:
                 log.warning("what another replica shared cannot be read: %s", error)
             self._seen_id = head.get("id", 0)
-        elif not self.caught_up:
-            await self._take_buckets()
+        elif not self.caught_up and self._received is not None:
+            await self._take_past(self._received)
         return self._received
 
     def leap(self, seconds: float) -> None:
@@ -235,10 +236,15 @@ class Sharing:
         snapshot = await asyncio.to_thread(wire.snapshot_of, data, like)
         if like is None or snapshot.id > like.id:  # whoever asks for metrics need not wait for history
             await self._publish(snapshot)
+        self._analyst.after(snapshot.id)
+        self._received = Received(snapshot, str(head.get("directory", "")), bool(head.get("backfilled")))
+        await self._take_past(self._received)
+
+    async def _take_past(self, received: Received) -> None:
+        """Closed buckets, and the counters once all are here: one that comes later would be added to them again."""
         await self._take_buckets()
-        await asyncio.to_thread(self._keep_up, snapshot, bool(head.get("backfilled")))
-        self._received = Received(snapshot, str(head.get("directory", "")))
         if self.caught_up:
+            await asyncio.to_thread(self._keep_up, received)
             self._tidy()
 
     async def _take_buckets(self) -> None:
@@ -260,16 +266,15 @@ class Sharing:
         except FrameError as error:  # one bucket is no reason to be without the rest
             log.warning("a closed bucket that another replica shared cannot be read: %s", error)
 
-    def _keep_up(self, snapshot: Snapshot, backfilled: bool) -> None:
+    def _keep_up(self, received: Received) -> None:
         """Counters go on where the leader's are."""
-        history = self._analyst.history
+        history, snapshot = self._analyst.history, received.snapshot
         totals = {
             name.removesuffix("_total"): column for name, column in snapshot.columns.items() if name.endswith("_total")
         }
         history.raise_counters(snapshot.rows.keys, totals)
-        if backfilled and not history.backfilled:
+        if received.backfilled and not history.backfilled:
             history.mark_backfilled()
-        self._analyst.after(snapshot.id)
 
     def _tidy(self) -> None:
         """Scores for past buckets, and the end of old ones, beside everything else."""

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 from exporter.analysis.analyst import Analyst
 from exporter.analysis.history import History
 from exporter.analysis.scoring import ScoreOptions, method
-from exporter.models import Snapshot
+from exporter.models import Rows, Snapshot
 from exporter.poller import Readings
 from exporter.replicas.shared import Shared
 from exporter.sharing import BUCKETS_AT_A_TIME, Sharing
@@ -57,6 +58,9 @@ class Replica:
         await eventually(lambda: self._has_shared(snapshot.id))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    def counters(self) -> dict[str, list[int]]:
+        return {name: column.tolist() for name, column in self.history.counters([A, B]).items()}
 
     async def _has_shared(self, snapshot_id: int) -> bool:
         return (await self.shared.head() or {}).get("id") == snapshot_id
@@ -107,6 +111,23 @@ async def test_a_long_past_does_not_hold_up_what_is_new(
     await follower.sharing.receive()
     assert follower.sharing.caught_up
     assert content(follower.history) == content(leader.history)
+
+
+async def test_counters_are_the_leaders_however_long_the_past_takes(
+    pair: tuple[Replica, Replica], open_shared: Callable[..., Shared]
+) -> None:
+    leader, follower = pair[0], Replica(open_shared("slow"), RushingClock())
+    leader.history.raise_counters([A], {"offered": np.array([1e6])})  # of a longer past than the baseline's
+    leader.history.mark_backfilled()
+    totals = {f"{name}_total": np.array(column, float) for name, column in leader.counters().items()}
+    await leader.shares(snapshot(id=5, rows=Rows((A, B), ("Alpha", "Beta")), columns=totals, scores=None))
+    await follower.sharing.receive()
+    assert not follower.sharing.caught_up
+    while not follower.sharing.caught_up:
+        assert not follower.history.backfilled  # what it would publish now is not the whole
+        await follower.sharing.receive()
+    assert follower.history.backfilled
+    assert follower.counters() == leader.counters()
 
 
 async def test_a_bucket_that_cannot_be_read_costs_itself_alone(

@@ -170,7 +170,8 @@ class Shared:
 
     async def close(self) -> None:
         try:
-            await asyncio.wait_for(self._client.aclose(), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await self._client.aclose()
         except self._errors:
             return
 
@@ -258,9 +259,13 @@ class Shared:
         return await self._ask(self._client.eval(script, len(keys), *given))
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
-        """The answer; None where what stands there is of another kind than ours."""
+        """The answer; None where what stands there is of another kind than ours.
+
+        Not by `wait_for`, which before Python 3.12 forgets a cancellation that comes at the moment of the answer.
+        """
         try:
-            return await asyncio.wait_for(call, self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await call
         except self._errors as error:
             if str(error).startswith("WRONGTYPE"):
                 return None

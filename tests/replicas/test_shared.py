@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -153,3 +154,14 @@ def test_an_option_that_means_nothing_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="option after the") as refused:
         Shared(url, "scope", "owner", timeout_seconds=1.0, data_seconds=1)
     assert "s3cret" not in str(refused.value)
+
+
+async def test_who_is_cancelled_at_the_moment_of_an_answer_does_not_go_on(open_shared: Open) -> None:
+    shared = open_shared("first")
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    asking = asyncio.create_task(shared._ask(answer))
+    await asyncio.sleep(0)
+    answer.set_result(b"here")
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 
+from aiohttp import web
+
 #: A scraper sends the same headers every time.
 _KEPT_HEADERS = 64
 
@@ -26,6 +28,11 @@ class _Choice:
     params: dict[str, str]
     q: float
     position: int
+
+
+def header(request: web.Request, name: str) -> str:
+    """A header that may come in several lines, as one list."""
+    return ",".join(request.headers.getall(name, []))
 
 
 @lru_cache(_KEPT_HEADERS)

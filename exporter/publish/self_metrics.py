@@ -38,7 +38,7 @@ from exporter.publish.families import SELF_FAMILIES, SelfFamily
 from exporter.publish.live_activity import Activity
 
 #: Process figures change all the time and cost a walk through /proc: between events they are this old at most.
-KEEP_SECONDS = 1.0
+KEEP_SECONDS = 2.0
 
 #: A poll is one quick request at a small org and a minute of pacing at a large one.
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
@@ -195,11 +195,12 @@ class SelfMetrics:
         self._series.set(series)
         self._rendered.clear()
 
-    def exposition(self, *, openmetrics: bool) -> bytes:
-        """The text of one format, OpenMetrics with its closing `# EOF`; the same object until something changes."""
+    def exposition(self, *, openmetrics: bool, older_than: float = KEEP_SECONDS) -> bytes:
+        """The text of one format, OpenMetrics with its closing `# EOF`; the same object until something changes, or it
+        is older than so many seconds."""
         now = self._clock.monotonic()
         made, text = self._rendered.get(openmetrics, (float("-inf"), b""))
-        if now - made > KEEP_SECONDS:
+        if now - made > older_than:
             text = _openmetrics_of(self.registry) if openmetrics else text_of(self.registry)
             self._rendered[openmetrics] = (now, text)
         return text

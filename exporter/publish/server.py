@@ -2,7 +2,7 @@
 
 In come HTTP requests, out go bytes. A request never calls Genesys Cloud, never waits for a poll and never blocks the
 event loop. Errors are JSON without any exception text; `/metrics` always answers, at worst with the exporter's own
-metrics alone. What is asked for is checked in `query`, what it looks like is made in `exposition`, `dashboard`,
+metrics alone. What is asked for is checked in `query`, what it looks like is made in `scrapes`, `dashboard`,
 `csv_export` and `page`.
 """
 
@@ -22,10 +22,9 @@ from exporter.clock import Clock
 from exporter.publish import page
 from exporter.publish.csv_export import HistoryReader, history_chunks
 from exporter.publish.exports import Busy, Exports, walked
-from exporter.publish.exposition import EMPTY, OPENMETRICS_TYPE, TEXT_TYPE
 from exporter.publish.json_rows import dumps
 from exporter.publish.live import Live
-from exporter.publish.negotiate import wants_gzip, wants_openmetrics
+from exporter.publish.negotiate import header, wants_gzip
 from exporter.publish.once import Document
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.query import EXPORT, FILTERS, BadParameter, Query, parse_query
@@ -34,7 +33,6 @@ from exporter.publish.responses import (
     JSON_TYPE,
     SLOW_CLIENT,
     SLOW_CLIENT_SECONDS,
-    Ready,
     error,
     plain,
     secure,
@@ -42,6 +40,7 @@ from exporter.publish.responses import (
     stream,
 )
 from exporter.publish.runner import LIMITS
+from exporter.publish.scrapes import Scrapes
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.shown import ERROR, NO_SNAPSHOT, SUCCESS
 from exporter.publish.times import compact
@@ -71,12 +70,13 @@ def make_app(
 
     `reload` takes the settings as they are written now, or says False; None where nobody may ask for that over HTTP.
     """
-    routes = _Routes(publisher, self_metrics, clock, history, alive)
+    routes, scrapes = _Routes(publisher, clock, history, alive), Scrapes(publisher, self_metrics, clock)
     app = web.Application(middlewares=[_errors_as_json, *middlewares], client_max_size=64 * 1024)
     app[SLOW_CLIENT] = slow_client_seconds
     app.on_response_prepare.append(secure)
+    app.cleanup_ctx.append(scrapes.kept_ready)
     app.router.add_get("/", routes.page)
-    app.router.add_get("/metrics", routes.metrics)
+    app.router.add_get("/metrics", scrapes.answer)
     app.router.add_get("/dashboard", routes.dashboard)
     app.router.add_get("/api/dashboard/metrics", routes.envelope)
     app.router.add_get("/export.csv", routes.export)
@@ -123,13 +123,11 @@ class _Routes:
     def __init__(
         self,
         publisher: Publisher,
-        self_metrics: SelfMetrics,
         clock: Clock,
         history: HistoryReader | None,
         alive: Callable[[], bool],
     ) -> None:
         self._publisher = publisher
-        self._self_metrics = self_metrics
         self._clock = clock
         self._history = history
         self._alive = alive
@@ -139,22 +137,6 @@ class _Routes:
         view = await self._publisher.view()
         body = await asyncio.to_thread(page.render, view.shown if view else None)
         return await send(request, [body], page.HEADERS)
-
-    async def metrics(self, request: web.Request) -> web.StreamResponse:
-        view = await self._publisher.view()
-        openmetrics = wants_openmetrics(_header(request, "Accept"))
-        gzip = wants_gzip(_header(request, "Accept-Encoding"))
-        own = self._self_metrics.exposition(openmetrics=openmetrics)
-        if view is None:
-            parts = [EMPTY.member, EMPTY.gzip_tail(own)] if gzip else [own]
-            return await send(request, parts, _metrics_headers(openmetrics=openmetrics, gzip=gzip))
-        kept_own, answer = view.answers.get((openmetrics, gzip), (None, None))
-        if answer is None or kept_own is not own:
-            parts = await view.metrics(own, openmetrics=openmetrics, gzip=gzip)
-            headers = _metrics_headers(openmetrics=openmetrics, gzip=gzip)
-            answer = Ready(parts, headers | {"X-Snapshot-Id": str(view.shown.snapshot.id)})
-            view.answers[openmetrics, gzip] = own, answer
-        return await answer.send(request)
 
     async def dashboard(self, request: web.Request) -> web.StreamResponse:
         query = self._query(request, FILTERS)
@@ -215,11 +197,6 @@ class _Routes:
         return parse_query(request.query, known, self._clock.now().timestamp())
 
 
-def _metrics_headers(*, openmetrics: bool, gzip: bool) -> dict[str, str]:
-    kind = OPENMETRICS_TYPE if openmetrics else TEXT_TYPE
-    return {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzip else {})
-
-
 def _not_yet(view: View | None) -> web.Response:
     return error(503, view.shown.message if view else NO_SNAPSHOT, {"Retry-After": "10"})
 
@@ -228,16 +205,11 @@ def _csv_headers(name: str) -> dict[str, str]:
     return {"Content-Type": CSV_TYPE, "Content-Disposition": f'attachment; filename="{name}.csv"'}
 
 
-def _header(request: web.Request, name: str) -> str:
-    """A header that may come in several lines, as one list."""
-    return ",".join(request.headers.getall(name, []))
-
-
 async def _document(
     request: web.Request, view: View, document: Document, headers: dict[str, str]
 ) -> web.StreamResponse:
     """A document of a view with the headers that let a client ask for it again cheaply: 304 while nothing changed."""
-    gzip = wants_gzip(_header(request, "Accept-Encoding"))
+    gzip = wants_gzip(header(request, "Accept-Encoding"))
     tag = view.shown.tag + ("-gzip" if gzip else "")
     caching = {
         "ETag": f'"{tag}"',

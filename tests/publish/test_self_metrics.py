@@ -134,7 +134,7 @@ def test_both_formats_hold_the_same_samples(metrics: SelfMetrics) -> None:
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
-def test_rendering_is_kept_for_a_second_unless_something_happens(
+def test_rendering_is_kept_for_two_seconds_unless_something_happens(
     metrics: SelfMetrics, clock: FakeClock, openmetrics: bool
 ) -> None:
     first = metrics.exposition(openmetrics=openmetrics)

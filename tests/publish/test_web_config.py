@@ -21,8 +21,9 @@ from exporter.publish.watched_config import WatchedConfig
 from exporter.publish.web_config import load_web_config
 from tests.publish.certificates import Authority
 
-HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
-OTHER_HASH = bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()
+#: Always the same, since a hash is a part of the names of tests, and several processes must agree on these.
+SALT = b"$2b$04$abcdefghijklmnopqrstuu"
+HASH, OTHER_HASH = (bcrypt.hashpw(password, SALT).decode() for password in (b"right", b"other"))
 SERVER = "tls_server_config:\n  cert_file: server.pem\n  key_file: server-key.pem\n"
 USERS = f"basic_auth_users:\n  prometheus: {HASH}\n"
 CLIENTS = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"

@@ -22,7 +22,7 @@ from exporter.analysis.ceiling import Ceiling, Published
 from exporter.analysis.fitting import Fitted
 from exporter.analysis.history import History, MergeReport
 from exporter.analysis.rows import AgentLabels, QueueNames, RowOrder, speaking
-from exporter.analysis.scoring import Method, ScoreOptions
+from exporter.analysis.scoring import Method, ScoreOptions, for_one_history
 from exporter.analysis.series import COUNTERS
 from exporter.analysis.snapshot import MediaTypes, observed_columns, service_level_targets, window_columns
 from exporter.analysis.walking import Walk, score_past
@@ -81,7 +81,7 @@ class Analyst:
         """`contract` and `bucket` as the user writes them; `max_series` is the ceiling on queue samples; `walk` scores
         the buckets of the back-fill, which stay unscored without it."""
         self.history = history
-        self._rules, self._walk = (method, options), walk
+        self._rules, self._walk = (for_one_history(method), options), walk
         self._stopping = Event()
         self._contract, self._bucket = contract, bucket
         self._order, self._names, self._agents = RowOrder(), QueueNames(history.names()), AgentLabels()
@@ -98,7 +98,7 @@ class Analyst:
 
     def follow(self, method: Method, options: ScoreOptions, max_series: int) -> None:
         """Scores by other rules, under another ceiling, from the next snapshot on; the scores of the past stay."""
-        self._rules, self._ceiling = (method, options), Ceiling(max_series)
+        self._rules, self._ceiling = (for_one_history(method), options), Ceiling(max_series)
 
     def merge(self, batch: BucketBatch) -> MergeReport:
         """Takes closed buckets into history."""
@@ -223,7 +223,7 @@ class Analyst:
         """The model for `window`, fitted anew if it must be."""
         state = self.history.baseline_state(window.start_seconds, window.end_seconds)
         rules = self._rules
-        if self._fitted is None or self._fitted.state != state or self._fitted_by is not rules:
+        if self._fitted is None or not self._fitted.is_for(state, window) or self._fitted_by is not rules:
             self._fitted = None  # its tables are large: they go before the next ones come
             self._fitted, self._fitted_by = Fitted.of(self.history, *rules, window), rules
         return self._fitted

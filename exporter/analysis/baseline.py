@@ -19,17 +19,33 @@ BASELINE_COUNTS = ("offered", "abandoned", "sla_breached", "sla_contacts")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """By which one reading of a growing history tells what has changed since another: the counts, not what is `lost`.
+
+    While `layout` is the same object every column is that of the same series, and new ones come behind. While a row's
+    number in `editions` (B,) is the same its counts are, and those of columns that came since are zero.
+    """
+
+    layout: object
+    editions: IntColumn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Baseline:
     """Closed buckets in time order: `starts` (epoch seconds, shape (B,)), only those that were fetched.
 
     `counts` holds an unsigned integer array of shape (B, S) for every name of BASELINE_COUNTS; a zero count in a
-    fetched bucket is a true zero, unless `lost` (bool, (B, S); None = none) says that nobody knows it.
+    fetched bucket is a true zero, unless `lost` (bool, (B, S); None = none) says that nobody knows it. Where `marks`
+    are None, nothing is known of other readings. `asked` says which windows are to be scored by it, by their start (first
+    and last, epoch seconds); None: those of the 24 hours after it.
     """
 
     bucket_seconds: int
     starts: IntColumn
     counts: Mapping[str, NDArray[np.unsignedinteger]]
     lost: Flags | None = None
+    marks: Marks | None = None
+    asked: tuple[int, int] | None = None
 
     @property
     def series(self) -> int:

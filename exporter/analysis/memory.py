@@ -49,7 +49,8 @@ class Memory:
         """The buckets that start in [first_start, end_start), as views."""
         rows = self.ring.between(first_start, end_start)
         starts = self.ring.starts[rows]
-        return Baseline(self._bucket_seconds, starts, self.ring.counts(rows), self._lost_in(starts))
+        lost, marks = self._lost_in(starts), self.ring.marks(rows)
+        return Baseline(self._bucket_seconds, starts, self.ring.counts(rows), lost, marks)
 
     def lost(self, start: int) -> IntColumn:
         """Positions of the series with a column whose counts in a bucket nobody knows."""

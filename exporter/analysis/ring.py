@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from exporter.analysis.baseline import BASELINE_COUNTS
+from exporter.analysis.baseline import BASELINE_COUNTS, Marks
 from exporter.models import IntColumn
 
 #: Rows kept free behind the newest bucket, as a share of the baseline: 42 buckets of a week of quarter hours.
@@ -39,6 +39,9 @@ class Ring:
         self._slack = max(4, int(most * SLACK_SHARE))
         self._rows = most + self._slack
         self._starts = np.zeros(self._rows, np.int64)
+        self._editions = np.zeros(self._rows, np.int64)
+        self._writes = 0
+        self._layout = object()
         self._first = self._end = most
         self.width = 0
         self._columns: dict[str, Counts] = {name: _zeros((self._rows, 0), np.uint8) for name in BASELINE_COUNTS}
@@ -57,6 +60,10 @@ class Ring:
         """The rows of the buckets that start in [first_start, end_start)."""
         low, high = np.searchsorted(self.starts, (first_start, end_start))
         return slice(int(low), max(int(low), int(high)))
+
+    def marks(self, rows: slice) -> Marks:
+        """What becomes another when the counts of `rows` do; a view."""
+        return Marks(self._layout, self._editions[self._first + rows.start : self._first + rows.stop])
 
     def row(self, start: int) -> dict[str, Counts] | None:
         """One bucket's counts as views, None where it is not held."""
@@ -85,6 +92,8 @@ class Ring:
     def write(self, start: int, counts: Mapping[str, NDArray[Any]], series: IntColumn | slice) -> None:
         """Writes one reserved bucket whole: `counts[name]` of `series` (below the width), zero for every other one."""
         row = self._first + self.between(start, start + 1).start
+        self._writes += 1
+        self._editions[row] = self._writes
         for name in BASELINE_COUNTS:
             values = counts.get(name)
             column = self._columns[name] if values is None else self._fitting(name, values)
@@ -100,7 +109,7 @@ class Ring:
     def clear(self, width: int) -> None:
         """Forgets everything, and makes room for series up to `width`."""
         self._first = self._end = self._most
-        self.width = 0
+        self.width, self._layout = 0, object()
         self.widen(width)
 
     def select(self, series: IntColumn) -> None:
@@ -110,7 +119,7 @@ class Ring:
             kept = _zeros((self._rows, len(series) + int(len(series) * SPARE_SHARE) + 16), column.dtype)
             kept[used, : len(series)] = column[used][:, series]
             self._columns[name] = kept
-        self.width = len(series)
+        self.width, self._layout = len(series), object()
 
     def _make_room(self, new: IntColumn) -> None:
         """Rows for the buckets `new` (ascending, none of them held)."""
@@ -136,6 +145,7 @@ class Ring:
             moved = _zeros(column.shape, column.dtype)
             moved[targets, : self.width] = column[sources, : self.width]
             self._columns[name] = moved
+        self._editions[targets] = self._editions[sources].copy()
         self._first, self._end = first, self._most
         self._starts[first : self._end] = union
 

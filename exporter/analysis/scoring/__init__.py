@@ -3,7 +3,7 @@
     baseline (closed buckets) ──fit──▶ model ──score(window)──▶ ScoreColumns
 
 `base` holds what every method shares; `seasonal` is the default (`calendar`, `rates`, `volume` and `tails` are its
-parts), `robust` and `zscore` stand beside it. `METHODS` is the list of methods by the name
+parts), `robust` and `zscore` (fitted by `growing`) stand beside it. `METHODS` is the list of methods by the name
 that EXPORTER_SCORE_METHOD takes. Pure functions over columns: no clock, no input or output. docs/scoring.md derives
 the methods. The import holds the process's linear algebra to one thread, see `linear_algebra`.
 """
@@ -23,6 +23,7 @@ from exporter.analysis.scoring.base import (
     buckets_between,
     score_all,
 )
+from exporter.analysis.scoring.growing import GrowingZScore
 from exporter.analysis.scoring.linear_algebra import one_thread
 from exporter.analysis.scoring.robust import Robust
 from exporter.analysis.scoring.seasonal import Seasonal
@@ -42,6 +43,12 @@ def method(name: str) -> Method:
         raise KeyError(f"unknown scoring method {name!r}: use one of {', '.join(METHODS)}") from None
 
 
+def for_one_history(method: Method) -> Method:
+    """The same method for one caller that fits to one history again and again, as it grows: the next fit may go on from
+    the last one."""
+    return GrowingZScore() if isinstance(method, ZScore) else method
+
+
 __all__ = [
     "METHODS",
     "METRIC_COUNTS",
@@ -51,6 +58,7 @@ __all__ = [
     "Model",
     "ScoreOptions",
     "buckets_between",
+    "for_one_history",
     "method",
     "score_all",
 ]

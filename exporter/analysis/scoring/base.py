@@ -92,7 +92,7 @@ class Model(Protocol):
 
 
 class Method(Protocol):
-    """A way of scoring, without state of its own."""
+    """A way of scoring; `METHODS` are without state of their own, see `for_one_history`."""
 
     @property
     def name(self) -> str:

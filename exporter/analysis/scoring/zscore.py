@@ -82,8 +82,12 @@ class ZScore:
     def fit(self, baseline: Baseline, options: ScoreOptions) -> ZScoreModel:
         """Mean and deviation of every series and metric."""
         threshold = self.default_threshold if options.threshold is None else options.threshold
-        moments = {metric: moments_of(baseline, metric, options.min_samples) for metric in self.metrics}
+        moments = {metric: self.moments(baseline, metric, options.min_samples) for metric in self.metrics}
         return ZScoreModel(threshold, moments)
+
+    def moments(self, baseline: Baseline, metric: str, min_samples: int) -> Moments:
+        """Mean and deviation of every series."""
+        return moments_of(baseline, metric, min_samples)
 
 
 def score_ratio(

@@ -36,8 +36,8 @@ class Baseline:
 
     `counts` holds an unsigned integer array of shape (B, S) for every name of BASELINE_COUNTS; a zero count in a
     fetched bucket is a true zero, unless `lost` (bool, (B, S); None = none) says that nobody knows it. Where `marks`
-    are None, nothing is known of other readings. `asked` says which windows are to be scored by it, by their start (first
-    and last, epoch seconds); None: those of the 24 hours after it.
+    are None, nothing is known of other readings. `asked` says which windows are to be scored by it, by the starts of
+    the first and the last (epoch seconds); None: those of the 24 hours after it.
     """
 
     bucket_seconds: int

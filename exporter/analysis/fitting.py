@@ -21,6 +21,8 @@ from exporter.analysis.scoring.discovery import all_discoveries
 from exporter.analysis.snapshot import MediaTypes
 from exporter.models import OFFERED, FloatColumn, IntColumn, ScoreColumns, Scores, SeriesKey, Window
 
+#: Models are made for windows that begin within this time after the one at hand: as long as no bucket comes in.
+REACH_SECONDS = 2 * 3600
 #: Buckets summed at once: their float64 copies stay small beside the ring.
 CHUNK_BUCKETS = 16
 
@@ -30,6 +32,7 @@ class Fitted:
     """The models of one state of history, and whose their columns are."""
 
     state: tuple[int, ...]
+    asked: tuple[int, int]  # start of the first and of the last window that they are for, in epoch seconds
     starts: IntColumn
     bucket_seconds: int
     keys: tuple[SeriesKey, ...]
@@ -45,20 +48,27 @@ class Fitted:
         """Fits what `window` is scored against. A volume is measured by the very same slot of a week ago, too, so its
         baseline is of whole days."""
         scores_volume = OFFERED in method.metrics
+        asked = (window.start_seconds, window.start_seconds + REACH_SECONDS)
         with history.baseline(window.start_seconds, window.end_seconds, whole_days=scores_volume) as pinned:
-            media = MediaTypes.of(pinned.keys)
+            media, baseline = MediaTypes.of(pinned.keys), replace(pinned.baseline, asked=asked)
             return cls(
                 state=pinned.state,
-                starts=pinned.baseline.starts.copy(),
-                bucket_seconds=pinned.baseline.bucket_seconds,
+                asked=asked,
+                starts=baseline.starts.copy(),
+                bucket_seconds=baseline.bucket_seconds,
                 keys=pinned.keys,
                 positions=pinned.positions,
                 index={key: column for column, key in enumerate(pinned.keys)},
-                model=method.fit(pinned.baseline, options),
+                model=method.fit(baseline, options),
                 org_index={name: column for column, name in enumerate(media.names)},
-                org_model=method.fit(summed(pinned.baseline, media), options) if scores_volume else None,
+                org_model=method.fit(summed(baseline, media), options) if scores_volume else None,
                 tested=options if method.z_is_tail else None,
             )
+
+    def is_for(self, state: tuple[int, ...], window: Window) -> bool:
+        """Whether `of` would give the same for `window` in this state of history, or as good."""
+        first, last = self.asked
+        return state == self.state and first <= window.start_seconds <= last
 
     def scores(self, window: Window, keys: tuple[SeriesKey, ...], counts: Mapping[str, FloatColumn]) -> Scores:
         """Scores rows of a window; a series without history has no score and no samples."""
@@ -91,7 +101,7 @@ def summed(baseline: Baseline, media: MediaTypes) -> Baseline:
     belongs[np.arange(baseline.series), media.codes] = 1.0
     counts = {name: _summed(column, belongs) for name, column in baseline.counts.items()}
     lost = None if baseline.lost is None else (baseline.lost @ belongs) > 0
-    return Baseline(baseline.bucket_seconds, baseline.starts.copy(), counts, lost)
+    return Baseline(baseline.bucket_seconds, baseline.starts.copy(), counts, lost, asked=baseline.asked)
 
 
 def _summed(column: NDArray[np.unsignedinteger[Any]], belongs: FloatColumn) -> NDArray[np.unsignedinteger[Any]]:

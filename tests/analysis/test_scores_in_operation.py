@@ -112,6 +112,23 @@ def test_a_clock_change_raises_no_wave_where_the_time_zone_is_set(change: dateti
     assert raised["UTC"] >= 8  # without it, the test would show nothing
 
 
+def test_windows_are_scored_by_their_time_of_day_for_as_long_as_no_bucket_comes_in() -> None:
+    """History may fail while windows come; and a clock may be set back."""
+    start, chance = datetime(2026, 3, 2, tzinfo=UTC), np.random.default_rng(4)
+    shape = 1 + np.sin(np.arange(9 * DAY) / DAY * 2 * np.pi)[:, None]
+    offered = chance.poisson(shape * [20.0, 60.0])
+    abandoned = chance.binomial(offered, 0.1)
+    centre = Centre(start, offered, abandoned)
+    centre.poll(5 * DAY)
+    for quarter in (*range(5 * DAY + 1, 7 * DAY, 5), 5 * DAY + 3):
+        anew = Centre(start, offered, abandoned)
+        anew.close(5 * DAY)
+        window = anew.start + quarter * QUARTER, offered[quarter], abandoned[quarter]
+        wanted, found = (scores_of(each.poll_window(*window)).metrics for each in (anew, centre))
+        for metric in wanted:
+            np.testing.assert_allclose(found[metric].z, wanted[metric].z, rtol=1e-3, atol=1e-3)
+
+
 def test_a_queue_that_is_closed_at_night_raises_no_flag_when_it_opens() -> None:
     """Small and large queues that come alive slowly, and now and then a call at night."""
     chance = np.random.default_rng(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -90,6 +91,39 @@ def test_kernel_is_a_triangle_of_ninety_minutes_closed_over_midnight():
 def test_rows_ahead_hold_the_next_day_and_repeat_after_it():
     calendar = Calendar.of(history(np.ones(WEEK + 10)), "UTC")
     assert [calendar.row_ahead(at(WEEK + 10 + k)) for k in (0, 1, 95, 96)] == [0, 1, 95, 0]
+
+
+REACH = 7200
+CHANGES = [("UTC", MONDAY + WEEK * STEP), ("Europe/Berlin", 1_774_746_000), ("Europe/Berlin", 1_792_890_000)]
+
+
+@pytest.mark.parametrize("step", [STEP, 4 * STEP, DAY * STEP])
+@pytest.mark.parametrize(("timezone", "change"), CHANGES)
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 5, 7])  # quarter hours or hours before the clock changes
+def test_tables_reach_as_far_as_is_asked_whatever_the_clock_does(timezone, change, before, step):
+    end = change - before * min(step, 4 * STEP)
+    starts = end - np.arange(200, 0, -1, dtype=np.int64) * step
+    baseline = replace(history(np.ones(200)), bucket_seconds=step, starts=starts, asked=(end, end + REACH))
+    calendar = Calendar.of(baseline, timezone)
+    of_rows = [slot for _, times in calendar.ahead() for slot in range(times.start, times.stop)]
+    assert len(of_rows) == calendar.rows <= max(20, REACH // step + 5)
+    for begin in range(end - step + 60, end + REACH + 1, 300):  # from the closed bucket that a window may begin in
+        middle = begin + step // 2
+        slot = int(local_slots(np.array([middle]), step, timezone)[0]) % calendar.slots
+        assert of_rows[calendar.row_ahead(datetime.fromtimestamp(middle, UTC))] == slot
+
+
+@pytest.mark.parametrize("end", [WEEK, WEEK + 30, 2 * WEEK - 5])
+def test_tables_for_what_is_asked_score_as_those_for_the_whole_day(end):
+    baseline = history(*weeks(3, (3, 40), days=14))
+    baseline = buckets_between(baseline, MONDAY, MONDAY + end * STEP)
+    asked = (MONDAY + end * STEP, MONDAY + end * STEP + REACH)
+    whole, short = (SEASONAL.fit(replace(baseline, asked=each), ScoreOptions()) for each in (None, asked))
+    for quarter in range(REACH // STEP + 1):
+        for metric in SEASONAL.metrics:
+            wanted, found = (scored(model, [9, 50], [3, 30], at(end + quarter), metric) for model in (whole, short))
+            for name in ("z", "mean", "stddev", "samples"):
+                np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-5)
 
 
 # Rates

@@ -8,6 +8,7 @@ its middle lies.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -31,6 +32,8 @@ LEFT_OUT_SECONDS = 6 * 3600
 #: The level of the last hours is taken this long before now and fades with this half-life. It moves the expectation
 #: by little (`rates.MAX_LEVEL`), so that it need not wait as long.
 LEVEL_LAG_SECONDS, LEVEL_HALF_LIFE_SECONDS = 2 * 3600, 4 * 3600
+#: What a change to or from summer time moves local slots by, at most.
+CLOCK_CHANGE_SECONDS = 3600
 #: A short history leaves out no more than this share of itself.
 LEFT_OUT_SHARE = 0.25
 #: The zones in use change their clocks on quarter hours.
@@ -64,7 +67,8 @@ class Calendar:
     `cells` is the flat place of each of the baseline's rows in the grid; `exposure` counts the buckets of each cell,
     `weight` is what a bucket there counts, 0 among the newest, which do not teach; both of shape (days, slots).
     `recency`, likewise, is what it counts for the level of the last hours, and `fading` what is left of that level by
-    slot of the next 24 hours.
+    slot ahead. The slots ahead are those that tables are made for: `rows` of them from the local slot `first_ahead` on,
+    the 24 hours after the baseline, or what the baseline is asked about.
     """
 
     timezone: str
@@ -78,7 +82,8 @@ class Calendar:
     weight: Grid
     recency: Grid
     fading: Grid
-    next_slot: int  # the local slot after the baseline
+    first_ahead: int
+    rows: int
     kernel: Grid  # weights of the slots around each slot, (slots, slots)
     rate_kernel: Grid
 
@@ -96,6 +101,8 @@ class Calendar:
         cells = places[:-1] - first_day * slots
         exposure = np.bincount(cells, minlength=days * slots).astype(np.float32).reshape(days, slots)
         ago = int(places[-1]) - first_day * slots - np.arange(days * slots)
+        first_ahead, rows = _ahead(baseline, int(places[-1]), slots, timezone)
+        after = np.maximum(0, first_ahead + np.arange(rows) - int(places[-1]))
         weight = DECAY_PER_WEEK ** (ago / (slots * DAYS_OF_WEEK))
         weight[int(places[taught]) - first_day * slots :] = 0
         return cls(
@@ -109,8 +116,9 @@ class Calendar:
             exposure=exposure,
             weight=weight.astype(np.float32).reshape(days, slots),
             recency=_recency((ago - 1) * step).reshape(days, slots),
-            fading=_faded(np.arange(slots) * step),
-            next_slot=int(places[-1]),
+            fading=_faded(after * step),
+            first_ahead=first_ahead,
+            rows=rows,
             kernel=time_of_day_kernel(slots, step, KERNEL_SECONDS),
             rate_kernel=time_of_day_kernel(slots, step, RATE_KERNEL_SECONDS),
         )
@@ -124,25 +132,36 @@ class Calendar:
             laid[self.cells] = counts
         return laid.reshape(self.days, self.slots, -1)
 
-    def ahead(self) -> tuple[int, int]:
-        """The two local days that the next 24 hours lie on."""
-        day = self.next_slot // self.slots
-        return day, day + 1
+    def ahead(self) -> Iterator[tuple[int, slice]]:
+        """The slots ahead in order: the local days that they lie on, one or two, and which slots of each day."""
+        day, first = divmod(self.first_ahead, self.slots)
+        yield day, slice(first, min(self.slots, first + self.rows))
+        if first + self.rows > self.slots:
+            yield day + 1, slice(0, first + self.rows - self.slots)
 
     def same_weekday(self, day: int) -> NDArray[np.bool_]:
         """Which days of the grid are the same day of the week as `day`."""
         same: NDArray[np.bool_] = (self.first_day + np.arange(self.days) - day) % DAYS_OF_WEEK == 0
         return same
 
-    def next_day(self, tables: Grid) -> Grid:
-        """Of tables for the two days `ahead`, (2, slots, series), the 24 hours that follow the baseline."""
-        first = self.next_slot % self.slots
-        return np.concatenate((tables[0, first:], tables[1, :first]))
-
     def row_ahead(self, middle: datetime) -> int:
-        """Where a table from `next_day` holds `middle`; at other times, where it holds the same time of day."""
+        """Where a table of the slots ahead holds `middle`; at other times, where it holds the same time of day, or the
+        last one before it."""
         slot = int(local_slots(np.array([int(middle.timestamp())]), self.bucket_seconds, self.timezone)[0])
-        return (slot - self.next_slot) % self.slots
+        return min((slot - self.first_ahead) % self.slots, self.rows - 1)
+
+
+def _ahead(baseline: Baseline, next_slot: int, slots: int, timezone: str) -> tuple[int, int]:
+    """The first slot ahead, and how many there are; `next_slot` is the one after the baseline.
+
+    Some are spare on both sides: for the closed bucket that a window has begun in, and for a change of the clock.
+    """
+    if baseline.asked is None:
+        return next_slot, slots
+    step, (since, until) = baseline.bucket_seconds, baseline.asked
+    spare = max(step, CLOCK_CHANGE_SECONDS)
+    first = int(local_slots(np.array([since - spare]), step, timezone)[0])
+    return first, min(slots, (until - since + 2 * spare) // step + 2)
 
 
 def sample_of(slots: int) -> slice:

@@ -1,7 +1,7 @@
 """What a queue's rate usually is at each time, and how much it usually strays: the tables behind `seasonal`.
 
-Comes in: contacts n and events x of some series on a calendar's grid. Goes out: the expected rate of every slot of the
-next 24 hours, the information behind it, and the overdispersion ρ. The steps are numbered as in docs/scoring.md:
+Comes in: contacts n and events x of some series on a calendar's grid. Goes out: the expected rate of every slot
+ahead, the information behind it, and the overdispersion ρ. The steps are numbered as in docs/scoring.md:
 
 1. A bucket counts n_e = n / (1 + (n − 1)ρ) effective contacts: a busy bucket does not count without limit.
 2. Three levels, each leaning on the one above by information: all of the queue, the time of day, the same time on the
@@ -52,7 +52,7 @@ MOST_INFORMATION = 60_000.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RateTables:
-    """`rate` and `information` (effective contacts behind it) by slot of the next 24 hours, (slots, series).
+    """`rate` and `information` (effective contacts behind it) by slot ahead, (slots, series).
 
     By series: `rho`, `samples` (Σ w·n_e, the weight of all that was seen) and `buckets` (those with volume).
     """
@@ -239,7 +239,7 @@ def _product(these: Grid, those: Grid) -> Grid:
 
 
 def _tables(calendar: Calendar, effective: Grid, rate: Grid, repeats: Grid) -> tuple[Grid, Grid]:
-    """Step 2 for the two days ahead; information adds up level by level, each blurred by how far levels differ."""
+    """Step 2 for the slots ahead; information adds up level by level, each blurred by how far levels differ."""
     kernel, happened = calendar.rate_kernel, effective * rate
     of_slot, events_of_slot = effective.sum(0), happened.sum(0)
     contacts, events = of_slot.sum(0), events_of_slot.sum(0)
@@ -248,11 +248,10 @@ def _tables(calendar: Calendar, effective: Grid, rate: Grid, repeats: Grid) -> t
     usual, prior = _shrunk(at_time, kernel @ events_of_slot, repeats, overall, TIME_STDDEV)
     usual_information = at_time / repeats + 1 / (1 / prior + 1 / (contacts / repeats + 1))
     rates, information = [], []
-    for day in calendar.ahead():
+    for day, times in calendar.ahead():
         same = calendar.same_weekday(day)
-        weekday, weekday_events = (kernel @ each[same].sum(0) for each in (effective, happened))
-        rate_of_day, prior = _shrunk(weekday, weekday_events, repeats, usual, WEEKDAY_STDDEV)
+        weekday, weekday_events = (kernel[times] @ each[same].sum(0) for each in (effective, happened))
+        rate_of_day, prior = _shrunk(weekday, weekday_events, repeats, usual[times], WEEKDAY_STDDEV)
         rates.append(rate_of_day)
-        information.append(weekday / repeats + 1 / (1 / prior + 1 / usual_information))
-    told = np.minimum(np.stack(information), MOST_INFORMATION)
-    return calendar.next_day(np.stack(rates)), calendar.next_day(told)
+        information.append(weekday / repeats + 1 / (1 / prior + 1 / usual_information[times]))
+    return np.concatenate(rates), np.minimum(np.concatenate(information), MOST_INFORMATION)

@@ -113,7 +113,7 @@ class Seasonal:
 def _fit_tables(calendar: Calendar, baseline: Baseline) -> dict[str, Table]:
     """Every chunk is worked out by one of FIT_THREADS threads and laid into the tables, so that no part is kept."""
     chunks = list(_chunks(calendar, baseline))
-    tables = _Tables.for_series(calendar.slots, baseline.series)
+    tables = _Tables.for_series(calendar.rows, baseline.series)
     with ThreadPoolExecutor(min(FIT_THREADS, len(chunks)), thread_name_prefix="fit") as threads:
         for _ in threads.map(partial(tables.fit, calendar, baseline), chunks):
             pass

@@ -1,7 +1,7 @@
 """How many contacts a queue usually gets at each time, and how much that varies: the tables behind the volume score.
 
 Comes in: offered contacts of some series on a calendar's grid. Goes out: the expected contacts of a bucket for every
-slot of the next 24 hours, and the spread α: the variance of a bucket is mean + α · mean² (negative binomial).
+slot ahead, and the spread α: the variance of a bucket is mean + α · mean² (negative binomial).
 
 Levels are factors, each drawn to 1 by a prior in units of information: the queue's mean → the time of day, smooth,
 then slot by slot → the day of the week as a whole → the same time on that day. The priors are weak: a queue that
@@ -41,7 +41,7 @@ REPEATS = 7 / 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VolumeTables:
-    """`mean` contacts of a bucket by slot of the next 24 hours, (slots, series).
+    """`mean` contacts of a bucket by slot ahead, (slots, series).
 
     Beside it what else may be expected: `usual` of the time of day alone, where too few such weekdays were seen to
     trust them, and `exact`, the very same slot of the same weekday. By series: `spread` α, `buckets` with volume and
@@ -61,16 +61,16 @@ class VolumeTables:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """Contacts seen and expected, in units of information: of each day, and around each slot of each day."""
+    """Contacts seen and expected, in units of information: of each day, and around some slots of each day."""
 
     day_seen: Grid  # (days, series)
     day_expected: Grid
-    seen: Grid  # (days, slots, series)
+    seen: Grid  # (days, slots, series): a slot for each row of the kernel
     expected: Grid
 
     @classmethod
     def of(cls, kernel: Grid, seen: Grid, expected: Grid) -> Sums:
-        slots = np.ones(len(kernel), np.float32)
+        slots = np.ones(kernel.shape[1], np.float32)
         return cls(slots @ seen, slots @ expected, kernel @ seen, kernel @ expected)
 
     def factor(self, same: Grid) -> Grid:
@@ -111,12 +111,12 @@ class Cells:
         # A queue that opens at eight has no smooth season there: the slot itself is the last word.
         return overall * smooth * _factor(seen, expected * smooth, SLOT_PRIOR)
 
-    def sums(self, kernel: Grid, usual: Grid, alpha: Grid) -> Sums:
-        """Sums in units of information: busy buckets do not count without limit."""
+    def informed(self, usual: Grid, alpha: Grid) -> tuple[Grid, Grid]:
+        """Contacts seen and expected in units of information: busy buckets do not count without limit."""
         share = 1 / (REPEATS * (1 + alpha * usual))
         seen = self.contacts * self.weight
         seen *= share
-        return Sums.of(kernel, seen, self.weighted * (share * usual))
+        return seen, self.weighted * (share * usual)
 
 
 def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> VolumeTables:
@@ -137,20 +137,31 @@ def fit_volume(calendar: Calendar, contacts: Grid, lost: Grid | None = None) -> 
     expected, alpha = _look(cells, exposure, overall, alpha, same)
     drawn = replace(cells, contacts=_drawn_in(contacts, expected, alpha))
     usual = drawn.usual(overall, alpha)
-    sums = drawn.sums(calendar.kernel, usual, alpha)
-    ahead = np.stack([calendar.same_weekday(day) for day in calendar.ahead()])
-    mean = usual * sums.factor(ahead.astype(np.float32))
-    trusted = (ahead.sum(1) >= TRUSTED_WEEKDAYS)[:, None, None]
+    informed = drawn.informed(usual, alpha)
+    sums = [Sums.of(calendar.kernel[times], *informed) for _, times in calendar.ahead()]
+    told = [
+        _ahead(calendar.same_weekday(day), contacts[:, times], exposure[:, times], usual[times], each)
+        for (day, times), each in zip(calendar.ahead(), sums, strict=True)
+    ]
+    mean, familiar, exact = (np.maximum(np.concatenate(tables), LEAST) for tables in zip(*told, strict=True))
     happened = (contacts > 0).astype(np.float32).reshape(calendar.days, calendar.slots, -1)
     buckets = np.ones(calendar.slots, np.float32) @ happened
     return VolumeTables(
-        np.maximum(calendar.next_day(mean), LEAST),
-        np.maximum(calendar.next_day(np.where(trusted, mean, usual)), LEAST),
-        np.maximum(calendar.next_day(_exact(ahead, contacts, exposure, mean)), LEAST),
-        alpha + _day_spread(sums),
+        mean,
+        familiar,
+        exact,
+        alpha + _day_spread(sums[0]),
         buckets.sum(0),
         np.count_nonzero(buckets, axis=0).astype(np.float32),
     )
+
+
+def _ahead(same: NDArray[np.bool_], contacts: Grid, exposure: Grid, usual: Grid, sums: Sums) -> tuple[Grid, Grid, Grid]:
+    """`mean`, `usual` and `exact` of some slots of a day, whose weekday is that of the days in `same`."""
+    mean = usual * sums.factor(same[None].astype(np.float32))[0]
+    seen, exposed = contacts[same].sum(0), exposure[same].sum(0)
+    exact = np.where(exposed > 0, seen / np.maximum(exposed, 1), mean)
+    return mean, mean if same.sum() >= TRUSTED_WEEKDAYS else usual, exact
 
 
 def _look(cells: Cells, exposure: Grid, overall: Grid, alpha: Grid, same: Grid) -> tuple[Grid, Grid]:
@@ -158,7 +169,7 @@ def _look(cells: Cells, exposure: Grid, overall: Grid, alpha: Grid, same: Grid) 
     slots = len(cells.kernel)
     others = cells.kernel - np.diag(np.diag(cells.kernel)) if slots > 1 else cells.kernel
     usual = cells.usual(overall, alpha)
-    expected = cells.sums(others, usual, alpha).factor(same)
+    expected = Sums.of(others, *cells.informed(usual, alpha)).factor(same)
     expected *= usual
     expected *= exposure
     return expected, _spread_of(cells.contacts, expected, cells.weight * (exposure > 0))
@@ -174,15 +185,6 @@ def _drawn_in(contacts: Grid, expected: Grid, alpha: Grid) -> Grid:
     drawn = np.maximum(contacts, expected - reach)
     reach += expected
     return np.minimum(drawn, reach, out=drawn)
-
-
-def _exact(ahead: NDArray[np.bool_], contacts: Grid, exposure: Grid, mean: Grid) -> Grid:
-    """Mean of the very same slots of the same weekdays; where there were none, `mean`."""
-    found = []
-    for same, otherwise in zip(ahead, mean, strict=True):
-        seen, exposed = contacts[same].sum(0), exposure[same].sum(0)
-        found.append(np.where(exposed > 0, seen / np.maximum(exposed, 1), otherwise))
-    return np.stack(found)
 
 
 def _factor(seen: Grid, expected: Grid, prior: float) -> Grid:

@@ -2,8 +2,8 @@
 
 A table is a frozen dataclass of arrays whose last axis are the series: those named in `by_slot` have a row for each
 slot ahead (see `Calendar`), (slots, series), the others a value for each series; those in `rough` are float16, the
-others float32. Comes in: the tables of some series. Goes out: nothing new; they are laid into the tables of all, which are
-made once, so that a fit never holds two copies. Threads may lay different series at the same time.
+others float32. Comes in: the tables of some series. Goes out: nothing new; they are laid into the tables of all, which
+are made once, so that a fit never holds two copies. Threads may lay different series at the same time.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -19,7 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from bench import org
 from bench.measuring import median
 from bench.peers.api import CORRECTED_BUCKETS, MAX_CELLS
-from bench.targets import ONCE_A_BUCKET
+from bench.targets import AT_START, ONCE_A_BUCKET
 from exporter.analysis.analyst import Analyst
 from exporter.analysis.baseline import BASELINE_COUNTS
 from exporter.analysis.history import History
@@ -30,7 +32,8 @@ from exporter.genesys.selection import Selection
 from exporter.models import DATASETS, BucketBatch, DatasetState, QueueTable, Snapshot, Window
 from exporter.publish.exposition import Renderer
 
-WINDOW = Window(org.NOW - timedelta(minutes=15), org.NOW)
+BUCKET = timedelta(seconds=org.BUCKET_SECONDS)
+WINDOW = Window(org.NOW - BUCKET, org.NOW)
 OPTIONS = {"threshold": 3.0, "min_samples": 20, "timezone": "UTC"}
 
 
@@ -69,24 +72,32 @@ def _two_hours(queues: int) -> list[tuple[Window, int]]:
 
 
 class Poll:
-    """One exporter's state between polls; each phase may be run again and again."""
+    """One exporter's state between polls; each phase may be run again and again. Each run is a bucket later:
+    one has closed, and the others of the last two hours are corrected in every queue, the most that late events do."""
 
     def __init__(self, queues: int, score: str) -> None:
         self._queues = queues
         self._body = org.aggregates_body(queues, WINDOW)
         self._answers = [(org.aggregates_body(queues, span, count), span) for span, count in _two_hours(queues)]
-        self._history = filled_history(queues)
-        options = ScoreOptions(**OPTIONS)
-        self._analyst = Analyst(
-            self._history, method(score), options, contract="aggregates", bucket="PT15M", max_series=10**9
-        )
+        self._history, self._method = filled_history(queues), method(score)
+        self._analyst = self.started()
         state = DatasetState(True, org.NOW, org.NOW, org.NOW + timedelta(days=1))
         self._states = dict.fromkeys(DATASETS, state)
         self._renderer = Renderer()
-        self._turn = 0
+        self._now = org.NOW
+
+    @property
+    def window(self) -> Window:
+        """The bucket that closes now."""
+        return Window(self._now - BUCKET, self._now)
+
+    def started(self) -> Analyst:
+        """An analyst who knows nothing yet but the history."""
+        options = ScoreOptions(**OPTIONS)
+        return Analyst(self._history, self._method, options, contract="aggregates", bucket="PT15M", max_series=10**9)
 
     def parse(self) -> QueueTable:
-        return aggregates.parse_window([self._body], WINDOW, Selection(), Rejects())
+        return replace(aggregates.parse_window([self._body], WINDOW, Selection(), Rejects()), window=self.window)
 
     def read_buckets(self) -> BucketBatch:
         """The last two hours, which a poll asks for again when a bucket has closed; in as many answers as there are."""
@@ -97,28 +108,31 @@ class Poll:
 
     def snapshot(self, table: QueueTable) -> Snapshot:
         return self._analyst.snapshot(
-            now=org.NOW, directory=None, window=table, observations=None, datasets=self._states
+            now=self._now, directory=None, window=table, observations=None, datasets=self._states
         )
 
     def score(self, table: QueueTable) -> object:
         """The scores of the window alone, by the model that is there."""
-        fitted = self._analyst._fit(WINDOW)
-        return fitted.scores(WINDOW, table.keys, {name: table.columns[name] for name in BASELINE_COUNTS})
+        fitted = self._analyst._fit(self.window)
+        return fitted.scores(self.window, table.keys, {name: table.columns[name] for name in BASELINE_COUNTS})
 
-    def closed(self) -> BucketBatch:
-        """The newest bucket with other counts than last time, so that the model must be fitted anew."""
-        self._turn += 1
-        return org.batch(self._queues, org.week_starts()[-1:], seed=1000 + self._turn)
+    def close(self) -> list[BucketBatch]:
+        """A bucket later: the last two hours with other counts than last time, in as many batches as a poll merges."""
+        self._now += BUCKET
+        starts = iter(org.week_starts(self._now)[-CORRECTED_BUCKETS:])
+        parts = [list(islice(starts, count)) for _, count in _two_hours(self._queues)]
+        return [org.batch(self._queues, part, seed=part[0]) for part in parts]
 
     def run(self) -> dict[str, float]:
         """Every phase, once."""
         kept: list[object] = []
+        batches = self.close()
         phases = {"decode, normalise": cpu_ms(lambda: kept.append(self.parse()))}
-        table, batch = kept.pop(), self.closed()
+        table = kept.pop()
         assert isinstance(table, QueueTable)
         phases[f"{ONCE_A_BUCKET}decode the last two hours"] = cpu_ms(self.read_buckets)
-        phases[f"{ONCE_A_BUCKET}merge"] = cpu_ms(lambda: self._history.merge(batch))
-        phases[f"{ONCE_A_BUCKET}fit"] = cpu_ms(lambda: self._analyst.prepare(WINDOW))
+        phases[f"{ONCE_A_BUCKET}merge"] = cpu_ms(lambda: [self._history.merge(each) for each in batches])
+        phases[f"{ONCE_A_BUCKET}fit"] = cpu_ms(lambda: self._analyst.prepare(self.window))
         self.snapshot(table)  # keeps the scores of the closed bucket
         phases["rows, columns"] = cpu_ms(lambda: kept.append(self.snapshot(table)))
         phases["score"] = cpu_ms(lambda: self.score(table))
@@ -132,9 +146,10 @@ class Poll:
 def phases(queues: int, rounds: int, score: str) -> dict[str, float]:
     """Medians by phase; the first round, which makes label text, is not counted."""
     poll = Poll(queues, score)
+    first_fits = [cpu_ms(lambda: poll.started().prepare(poll.window)) for _ in range(rounds)]
     poll.run()
     taken = [poll.run() for _ in range(rounds)]
-    return {name: median([each[name] for each in taken]) for name in taken[0]}
+    return {f"{AT_START}fit": median(first_fits)} | {name: median([each[name] for each in taken]) for name in taken[0]}
 
 
 def plain_score(queues: int) -> dict[str, float]:

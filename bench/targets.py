@@ -13,7 +13,8 @@ from bench.scrape import OURS, Taken
 from bench.tables import shown, table
 
 SMALL, MIDDLE, LARGE = 1_000, 5_000, 20_000
-ONCE_A_BUCKET = "once a bucket: "
+#: What a phase is called that a poll does not have.
+ONCE_A_BUCKET, AT_START = "once a bucket: ", "start: "
 
 
 @dataclass
@@ -69,7 +70,7 @@ def _of_polls(figures: Figures) -> Iterator[tuple[str, str, float, float | None]
     for method, polls in figures.polls.items():
         phases = polls.get(LARGE, {})
         every = (
-            sum(value for name, value in phases.items() if not name.startswith(ONCE_A_BUCKET)) / 1000
+            sum(value for name, value in phases.items() if not name.startswith((ONCE_A_BUCKET, AT_START))) / 1000
             if phases
             else None
         )

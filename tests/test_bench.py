@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import backtest, costs, poll, program
+from bench import backtest, costs, org, poll, program
 from bench.__main__ import METHODS, Run, table
-from bench.targets import ONCE_A_BUCKET, Figures, against
+from bench.targets import AT_START, ONCE_A_BUCKET, Figures, against
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_phases_of_a_poll_are_told(method: str) -> None:
     phases = poll.phases(20, 1, method)
-    assert {"decode, normalise", "score", "render, compress", f"{ONCE_A_BUCKET}fit"} <= phases.keys()
+    assert {"decode, normalise", "score", "render, compress", f"{ONCE_A_BUCKET}fit", f"{AT_START}fit"} <= phases.keys()
     assert poll.plain_phases(20).keys() <= phases.keys()
 
 
@@ -38,6 +38,25 @@ def test_a_target_is_met_missed_or_not_measured() -> None:
     assert found["resident memory at 20,000, MB"] == "met"
     assert found["loop lag p99 at 20,000, poll and eight scrapers, ms"] == "**missed**"
     assert found["resident memory at 5,000, MB"] == "not measured"
+
+
+def test_a_poll_is_charged_with_neither_closed_buckets_nor_the_start() -> None:
+    phases = {"score": 400.0, f"{ONCE_A_BUCKET}fit": 900.0, f"{AT_START}fit": 5000.0}
+    lines = against(Figures(polls={"zscore": {20_000: phases}})).splitlines()
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ")[2] for line in lines}
+    assert found["CPU of a poll at 20,000, `zscore`, no bucket closed, s"] == "0.4"
+    assert found["CPU that a closed bucket costs at 20,000, `zscore`, s"] == "0.9"
+
+
+def test_a_run_of_polls_is_one_bucket_after_the_other() -> None:
+    """Every run fits to a week that is a bucket later, with the last two hours corrected."""
+    each = poll.Poll(3, "zscore")
+    first = each.window
+    each.run()
+    assert each.window.start == first.end
+    assert each._history.newest() == each.window.start_seconds
+    starts = [start for batch in each.close() for start in batch.starts.tolist()]
+    assert starts == [each.window.end_seconds - back * org.BUCKET_SECONDS for back in range(8, 0, -1)]
 
 
 def test_a_part_that_breaks_off_is_named_and_costs_itself_alone(tmp_path: Path) -> None:

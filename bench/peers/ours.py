@@ -1,6 +1,6 @@
 """The exporter's own web server with a made-up snapshot: `python -m bench.peers.ours PORT QUEUES`.
 
-/bench/lag tells and forgets the event loop's lag. `bench.peers.whole` is the whole exporter.
+/bench/watch and /bench/lag watch the event loop's lag. `bench.peers.whole` is the whole exporter.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import orjson
 from aiohttp import web
 
 from bench import org
@@ -27,11 +26,7 @@ async def serve(port: int, queues: int) -> None:
     publisher = Publisher(clock)
     metrics = SelfMetrics(clock, version="bench", contract="aggregates", reject_reasons=REJECT_REASONS)
     app = make_app(publisher=publisher, self_metrics=metrics, clock=clock)
-
-    async def tell_lag(request: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(lag.taken()))
-
-    app.router.add_get("/bench/lag", tell_lag)
+    lag.add_routes(app)
     await publisher.publish(org.snapshot(queues))
     runner = Runner(app, access_log=None)
     await runner.setup()

@@ -10,7 +10,6 @@ import re
 import sys
 from pathlib import Path
 
-import orjson
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.aiohttp import make_aiohttp_handler
@@ -34,11 +33,8 @@ def registry_of(text: str) -> CollectorRegistry:
 async def serve(port: int, text: str) -> None:
     lag, app = LoopLag(), web.Application()
 
-    async def tell_lag(request: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(lag.taken()))
-
     app.router.add_get("/metrics", make_aiohttp_handler(registry_of(text)))
-    app.router.add_get("/bench/lag", tell_lag)
+    lag.add_routes(app)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -22,6 +22,7 @@ from exporter.settings import load_settings
 
 async def serve(port: int) -> None:
     lag, app = LoopLag(), web.Application()
+    lag.on.set()
 
     async def tell(request: web.Request) -> web.Response:
         return web.Response(body=orjson.dumps(lag.taken()))

@@ -261,15 +261,22 @@ class Shared:
     async def _ask(self, call: Awaitable[Any]) -> Any:
         """The answer; None where what stands there is of another kind than ours.
 
-        Not by `wait_for`, which before Python 3.12 forgets a cancellation that comes at the moment of the answer.
+        The call is a task of its own: the client waits by `wait_for`, which before Python 3.12 forgets a cancellation
+        that comes at the moment of an answer, and whoever was cancelled would go on.
         """
+        asked = asyncio.ensure_future(call)
+        asked.add_done_callback(_looked_at)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await call
+            await asyncio.wait([asked], timeout=self._timeout)
+            if not asked.done():
+                raise TimeoutError
+            return asked.result()
         except self._errors as error:
             if str(error).startswith("WRONGTYPE"):
                 return None
             raise LinkDown(f"{type(error).__name__}: {self._plain(error)}") from None
+        finally:
+            asked.cancel()
 
     def _plain(self, error: Exception) -> str:
         """The reason in words, without the password, which a server may repeat."""
@@ -277,6 +284,12 @@ class Shared:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text[:200]
+
+
+def _looked_at(asked: asyncio.Future[Any]) -> None:
+    """What comes of a call that nobody waits for any more is no news."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _secrets_of(url: str) -> frozenset[str]:

@@ -157,10 +157,10 @@ def test_an_option_that_means_nothing_is_refused_at_once(url: str) -> None:
 
 
 async def test_who_is_cancelled_at_the_moment_of_an_answer_does_not_go_on(open_shared: Open) -> None:
-    shared = open_shared("first")
     answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    asking = asyncio.create_task(shared._ask(answer))
-    await asyncio.sleep(0)
+    asking = asyncio.create_task(open_shared("first")._ask(asyncio.wait_for(answer, 5)))  # as the client waits
+    for _ in range(3):
+        await asyncio.sleep(0)
     answer.set_result(b"here")
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

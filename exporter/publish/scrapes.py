@@ -75,7 +75,8 @@ class Scrapes:
     async def _keep_ready(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._swapped.wait(), RENEW_SECONDS)
+                async with asyncio.timeout(RENEW_SECONDS):
+                    await self._swapped.wait()
             self._swapped.clear()
             try:
                 await self.make_ready()

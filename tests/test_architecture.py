@@ -83,6 +83,17 @@ def test_what_is_joined_by_the_root_knows_no_wing(module: str) -> None:
     assert not {name for name in ours(module) for wing in WINGS if within(name, f"exporter.{wing}")}
 
 
+def test_nobody_waits_by_what_forgets_cancellations() -> None:
+    """Before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes with the result: `asyncio.timeout`."""
+    waiting = [
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "asyncio.wait_for"
+    ]
+    assert waiting == []
+
+
 @pytest.mark.parametrize("module", TREES)
 def test_every_module_says_what_it_is_for(module: str) -> None:
     assert len((ast.get_docstring(TREES[module]) or "").split()) >= 5

@@ -222,8 +222,8 @@ async def test_the_health_check_speaks_tls_where_the_exporter_does(certificate: 
 
 
 def planned(*arguments: str) -> str:
-    """What make would run in a fresh clone."""
-    return run("make", "-n", "--no-print-directory", "-C", ROOT, "VENV=.venv-of-nobody", *arguments).stdout
+    """What make would run in a fresh clone; the ARGS of the make that runs this test are none of its own."""
+    return run("make", "-n", "--no-print-directory", "-C", ROOT, "VENV=.venv-of-nobody", "ARGS=", *arguments).stdout
 
 
 def test_the_demo_installs_the_runtime_alone() -> None:
@@ -240,6 +240,12 @@ def test_ci_runs_the_tests_once_after_the_cheap_checks() -> None:
     plan = planned("check", "test")
     assert plan.count("-m pytest") == 1
     assert plan.index("ruff format --check") < plan.index("ruff check") < plan.index("mypy") < plan.index("-m pytest")
+
+
+def test_the_suite_runs_in_two_processes_and_a_part_of_it_in_one() -> None:
+    assert "-n 2" in planned("test").splitlines()[-1]
+    some = planned("test", "ARGS=tests/test_cli.py -k signal").splitlines()[-1]
+    assert some.endswith("-m pytest -q -n 0 --dist worksteal tests/test_cli.py -k signal")
 
 
 def test_an_old_python_is_refused_in_plain_words(tmp_path: Path) -> None:

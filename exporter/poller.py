@@ -1,8 +1,8 @@
 """The loop: fixed deadlines, one poll at a time, one report for every poll.
 
-A poll asks the source for what is due, keeps the latest good reading of every dataset, lets the analyst build a
-snapshot and hands it to the publisher. A dataset that fails keeps its last reading and its age; the others go on.
-What can be expected to go wrong ends up in the PollReport, never in an exception. The poller knows no HTTP, no
+A poll asks the source for what is due, keeps the latest good reading of every dataset (`datasets`), lets the analyst
+build a snapshot and hands it to the publisher. A dataset that fails keeps its last reading and its age; the others go
+on. What can be expected to go wrong ends up in the PollReport, never in an exception. The poller knows no HTTP, no
 statistics and no format.
 """
 
@@ -12,12 +12,13 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 from exporter.clock import Clock
-from exporter.errors import AuthError, GenesysError, RateLimited, SettingsError
+from exporter.datasets import Datasets, Readings
+from exporter.errors import SettingsError
 from exporter.models import (
     HISTORY,
     OBSERVATIONS,
@@ -34,7 +35,6 @@ from exporter.models import (
 )
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: The share of an interval in which the API must have answered; the rest is for scoring and rendering.
 BUDGET_SHARE = 0.9
@@ -105,20 +105,6 @@ class Rhythm:
         return settled - settled % self.bucket_seconds
 
 
-@dataclass(slots=True)
-class Readings:
-    """The latest good reading of every dataset, and how each dataset stands."""
-
-    directory: Directory | None = None
-    window: QueueTable | None = None
-    observations: ObservationTable | None = None
-    states: dict[str, DatasetState] = field(default_factory=dict)
-
-
-class _Defect(GenesysError):
-    reason = "internal"
-
-
 class Poller:
     """Polls for ever; `republish` may be called in between when only the baseline has changed."""
 
@@ -145,15 +131,19 @@ class Poller:
         self._publishing = asyncio.Lock()
         self._directory_due = float("-inf")
         self._history_end = 0
-        self._failures: dict[str, GenesysError] = {}
+        self._datasets = Datasets(source.datasets, clock, rhythm.stale_after_seconds)
         self._beat = self._progress = clock.monotonic()
         self._met = self._due = self._beat  # the deadline of the latest poll, and of the next
         self._first_due = self._beat
         self._nap: asyncio.Future[None] | None = None
         self._unnamed: frozenset[str] = frozenset()
-        self.readings = Readings(states={name: DatasetState() for name in source.datasets})
         #: Set after the first poll, whatever became of it: from then on the back-fill may start.
         self.first_poll_done = asyncio.Event()
+
+    @property
+    def readings(self) -> Readings:
+        """The latest good reading of every dataset."""
+        return self._datasets.readings
 
     async def run(self) -> None:
         """Poll at fixed deadlines until cancelled; a deadline missed is skipped and counted, never made up for."""
@@ -177,20 +167,15 @@ class Poller:
 
         Readings that are there may be shown for as long as the new rhythm says.
         """
-        longer = timedelta(seconds=rhythm.stale_after_seconds - self._rhythm.stale_after_seconds)
         self._rhythm = rhythm
-        for dataset, state in self.readings.states.items():
-            if state.stale_at is not None:
-                self.readings.states[dataset] = replace(state, stale_at=state.stale_at + longer)
+        self._datasets.follow(rhythm.stale_after_seconds)
         if self._nap is not None:
             self._due, self._beat = self._next_by_new_rhythm(), self._clock.monotonic()
             self._nap.cancel()
 
     def take_over(self, readings: Readings, last_poll: float | None) -> None:
         """Goes on where another exporter of the same org stopped, at `last_poll` (monotonic seconds, ours)."""
-        self.readings = readings
-        for name in self._source.datasets:
-            readings.states.setdefault(name, DatasetState())
+        self._datasets.take_over(readings)
         now = self._clock.monotonic()
         self._directory_due = now + self._rhythm.directory_seconds if readings.directory else float("-inf")
         end = readings.states[HISTORY].data_end if HISTORY in readings.states else None
@@ -242,7 +227,7 @@ class Poller:
     async def poll_once(self, deadline: float) -> PollReport:
         """One poll, whose calls end by `deadline` (monotonic seconds)."""
         started, at = self._clock.monotonic(), self._clock.now()
-        self._failures = {}
+        self._datasets.begin()
         parts = [self._poll_observations, self._poll_history]
         names_until = deadline
         if self.readings.directory is None:  # names come first; where they fail there must be time for the rest
@@ -258,7 +243,7 @@ class Poller:
         self._ask_for_names()
         self._progress = self._clock.monotonic()
         await self.republish()
-        report = self._report(at, self._clock.monotonic() - started)
+        report = self._datasets.report(at, self._clock.monotonic() - started)
         self._on_report(report)
         self.first_poll_done.set()
         return report
@@ -289,19 +274,19 @@ class Poller:
     async def _poll_directory(self, deadline: float) -> None:
         if QUEUES not in self._source.datasets or self._clock.monotonic() < self._directory_due:
             return
-        directory = await self._read(QUEUES, self._source.directory(deadline))
+        directory = await self._datasets.read(QUEUES, self._source.directory(deadline))
         if directory is not None:
             self.readings.directory = directory = _with_those_known(directory, self.readings.directory)
             self._directory_due = self._clock.monotonic() + self._rhythm.directory_seconds
-            self._succeed(QUEUES, self._clock.now(), self._rhythm.directory_seconds)
+            self._datasets.succeed(QUEUES, self._clock.now(), self._rhythm.directory_seconds)
             self._on_directory(directory)
 
     async def _poll_window(self, deadline: float) -> None:
         window = self._source.current_window(self._clock.now())
-        table = await self._read(WINDOW, self._source.window(window, self.readings.directory, deadline))
+        table = await self._datasets.read(WINDOW, self._source.window(window, self.readings.directory, deadline))
         if table is not None:
             self.readings.window = table
-            self._succeed(WINDOW, window.end)
+            self._datasets.succeed(WINDOW, window.end)
 
     def _ask_for_names(self) -> None:
         """A queue that the directory does not know may be new: ask for the directory at the next poll, once."""
@@ -316,20 +301,20 @@ class Poller:
     async def _poll_observations(self, deadline: float) -> None:
         if OBSERVATIONS not in self._source.datasets:
             return
-        table = await self._read(OBSERVATIONS, self._source.observations(self.readings.directory, deadline))
+        table = await self._datasets.read(OBSERVATIONS, self._source.observations(self.readings.directory, deadline))
         if table is not None:
             self.readings.observations = table
-            self._succeed(OBSERVATIONS, table.at)
+            self._datasets.succeed(OBSERVATIONS, table.at)
 
     async def _poll_history(self, deadline: float) -> None:
         """The newest closed buckets, when one has closed since the last time; the back-fill cares for the rest."""
         end = self._rhythm.last_closed(self._clock.now())
         if end == self._history_end:  # an earlier end means that the wall clock was set back
             return
-        if await self._read(HISTORY, self._merge_until(end, deadline)) is not None:
+        if await self._datasets.read(HISTORY, self._merge_until(end, deadline)) is not None:
             self._history_end = end
             next_one = self._rhythm.bucket_seconds + self._rhythm.settle_seconds
-            self._succeed(HISTORY, Window.of_epoch(0, end).end, next_one)
+            self._datasets.succeed(HISTORY, Window.of_epoch(0, end).end, next_one)
 
     async def _merge_until(self, end: int, deadline: float) -> int:
         bucket = self._rhythm.bucket_seconds
@@ -340,60 +325,6 @@ class Poller:
             batch = await self._source.buckets(span, self.readings.directory, deadline)
             await asyncio.to_thread(self._analyst.merge, batch)
         return buckets
-
-    async def _read(self, dataset: str, call: Awaitable[T]) -> T | None:
-        """The value of `call`; None, and the dataset's state and the log say why, where it failed.
-
-        A defect of ours, too, costs the dataset in which it is, and no other.
-        """
-        try:
-            return await call
-        except SettingsError:
-            raise
-        except GenesysError as error:
-            self._fail(dataset, error)
-        except Exception as error:
-            defect = _Defect("internal error; the log says more")
-            known = self.readings.states[dataset].reason == defect.reason
-            log.log(logging.DEBUG if known else logging.ERROR, "%s: please report this", dataset, exc_info=error)
-            self._fail(dataset, defect)
-        return None
-
-    def _succeed(self, dataset: str, data_end: datetime, next_due_seconds: float = 0.0) -> None:
-        before, now = self.readings.states[dataset], self._clock.now()
-        if before.up is False:
-            log.info("%s: works again", dataset)
-        lasts = timedelta(seconds=next_due_seconds + self._rhythm.stale_after_seconds)
-        begins = data_end if dataset == HISTORY else now
-        self.readings.states[dataset] = DatasetState(True, now, data_end, begins + lasts)
-
-    def _fail(self, dataset: str, error: GenesysError) -> None:
-        before = self.readings.states[dataset]
-        self._failures[dataset] = error
-        if (before.up is False and before.reason == error.reason) or self._is_told(error):
-            log.debug("%s: still failing: %s", dataset, error)
-        else:
-            log.warning("%s: %s", dataset, error)
-        self.readings.states[dataset] = replace(before, up=False, reason=error.reason, message=str(error))
-
-    def _is_told(self, error: GenesysError) -> bool:
-        """Credentials are the same for all datasets: that they are refused is said once."""
-        states = self.readings.states.values()
-        return isinstance(error, AuthError) and any(not each.up and each.reason == error.reason for each in states)
-
-    def _report(self, started: datetime, seconds: float) -> PollReport:
-        failed = self._failures
-        outcome = "failed" if WINDOW in failed else "partial" if failed else "ok"
-        hints = [e.retry_after_seconds for e in failed.values() if isinstance(e, RateLimited) and e.retry_after_seconds]
-        return PollReport(
-            started=started,
-            duration_seconds=seconds,
-            outcome=outcome,
-            rows=len(self.readings.window.keys) if self.readings.window else 0,
-            failures={dataset: error.reason for dataset, error in failed.items()},
-            messages={dataset: str(error) for dataset, error in failed.items()},
-            retry_after_seconds=max(hints, default=None),
-        )
 
 
 def _with_those_known(directory: Directory, known: Directory | None) -> Directory:

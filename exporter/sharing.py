@@ -21,9 +21,9 @@ import numpy as np
 from exporter.analysis.analyst import Analyst
 from exporter.analysis.history import MergeReport
 from exporter.clock import Clock
+from exporter.datasets import Readings
 from exporter.errors import HistoryError
 from exporter.models import BUCKET_COUNTS, BucketBatch, Directory, HistoryBucket, Lost, Snapshot
-from exporter.poller import Readings
 from exporter.replicas import wire
 from exporter.replicas.frames import FrameError
 from exporter.replicas.shared import LinkDown, Shared

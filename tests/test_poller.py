@@ -575,7 +575,7 @@ def said(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[st
 
 
 async def test_a_failure_is_said_once_and_so_is_the_recovery(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "exporter.poller")
+    caplog.set_level(logging.DEBUG, "exporter")
     await rig.poll()
     assert said(caplog) == []
     rig.source.behave[WINDOW] = Unavailable("no answer within 30 s")

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -19,10 +18,8 @@ from exporter.simulator import sabotage
 from exporter.simulator.api_errors import ApiError, error_body
 from exporter.simulator.faults import Fault
 from exporter.simulator.oauth import TokenError
+from exporter.simulator.org import SimulatedOrg
 from exporter.simulator.request_log import LoggedRequest
-
-if TYPE_CHECKING:
-    from exporter.simulator.org import SimulatedOrg
 
 TOKEN = "token"  # noqa: S105 - the name of an endpoint
 #: Endpoint by route; faults and the request log use these names.

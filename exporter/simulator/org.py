@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
-from aiohttp import web
 
 from exporter.simulator import truth
 from exporter.simulator.contacts import Flags
@@ -182,9 +181,3 @@ class SimulatedOrg:
     def calls_in_any_minute(self) -> int:
         """The largest number of requests, token calls included, within any 60 seconds."""
         return most_in_any_minute(self.requests)
-
-    def application(self) -> web.Application:
-        """A fresh aiohttp application that serves this org."""
-        from exporter.simulator.server import application_of  # the server knows the org, not the other way round
-
-        return application_of(self)

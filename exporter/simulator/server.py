@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -20,9 +20,7 @@ from exporter.simulator.contracts import aggregates, listing, observations, summ
 from exporter.simulator.contracts.requests import MOST_BODY_BYTES, decode_object
 from exporter.simulator.frame import CALL, Frame
 from exporter.simulator.oauth import CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS, Client
-
-if TYPE_CHECKING:
-    from exporter.simulator.org import SimulatedOrg
+from exporter.simulator.org import SimulatedOrg
 
 #: What aiohttp reads before the handlers refuse: above the service's own limit, so that they can say so.
 _MOST_READ_BYTES = 8 * MOST_BODY_BYTES
@@ -47,7 +45,7 @@ def application_of(org: SimulatedOrg) -> web.Application:
 @asynccontextmanager
 async def serve(org: SimulatedOrg, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve the org while the context lasts; yields its base URL."""
-    runner = web.AppRunner(org.application(), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application_of(org), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

@@ -1,100 +1,32 @@
-"""What makes settings wrong or doubtful together, and how it is told.
+"""What makes settings wrong or doubtful together, although each is right by itself.
 
-In: a validated `Settings`, or pydantic's errors. Out: faults by variable and warnings, one line each: the variable,
-what is wrong, what to write instead. A secret is never shown, nor an address that holds a password.
+In: a validated `Settings`. Out: faults by variable and warnings, one line each: the variable, what is wrong, what to
+write instead. A secret is never shown, nor an address that holds a password.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationError
-from pydantic.fields import FieldInfo
-
-from exporter import settings_values as values
-
-if TYPE_CHECKING:
-    from exporter.settings import Settings
+from exporter.settings import values
+from exporter.settings.addresses import is_loopback
+from exporter.settings.model import Settings
 
 #: Calls a minute that Genesys Cloud grants one client-credentials token.
 _GENESYS_CALLS_PER_MINUTE = 300
 
-_LONGEST_SHOWN = 80
-_SECRET = ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "EXPORTER_REDIS_URL")
-
 #: What binds the flags of `seasonal` and `robust`.
 _GUARDS = ("EXPORTER_ANOMALY_MIN_EVENTS", "EXPORTER_ANOMALY_MIN_DIFFERENCE", "EXPORTER_ANOMALY_DIRECTION")
-
-_PROBLEMS = {
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "int_parsing_size": "is too large",
-    "float_parsing": "is not a number",
-    "finite_number": "is not a finite number",
-    "greater_than": "is too small",
-    "greater_than_equal": "is too small",
-    "less_than_equal": "is too large",
-    "bool_parsing": "is neither true nor false",
-    "literal_error": "is none of the choices",
-}
 
 # Names that Kubernetes injects for a Service called `exporter…` or `genesys…`: nobody wrote them.
 _SERVICE_LINK = re.compile(r"(EXPORTER|GENESYS)\w*_(SERVICE_(HOST|PORT\w*)|PORT|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-
-
-def service_url(service: str, environment: str, contract: str) -> str:
-    """Where Genesys Cloud serves `login` or `api`; a gateway with the summary contract has one host for both."""
-    return f"https://{environment}" if contract == "summary" else f"https://{service}.{environment}"
-
-
-def for_people(value: Any) -> str:
-    """A setting's value as text; secrets only as "set"."""
-    match value:
-        case None | ():
-            return ""
-        case SecretStr():
-            return "(set)"
-        case re.Pattern():
-            return str(value.pattern)
-        case tuple():
-            return ",".join(each if isinstance(each, str) else "=".join(each) for each in value)
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}"
-    return str(value)
-
-
-def value_faults(
-    error: ValidationError, fields: Mapping[str, FieldInfo], variables: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """Pydantic's errors as lines by variable."""
-    faults: dict[str, list[str]] = {}
-    for detail in error.errors():
-        variable = str(detail["loc"][0])
-        if detail["type"] == "default_factory_not_called":  # its default hangs on another, faulty one
-            continue
-        problem = _PROBLEMS.get(detail["type"]) or str(detail.get("ctx", {}).get("error", "cannot be used"))
-        shown = _shown(variable, str(detail["input"]))
-        write = fields[variables[variable]].description
-        faults[variable] = [f"{variable}: {shown} {problem}; write {write}"]
-    return faults
-
-
-def _shown(variable: str, text: str) -> str:
-    misplaced = variable.endswith("_FILE") and "/" not in text  # it may be the secret itself
-    if variable in _SECRET or misplaced or "@" in text:
-        return "the value"
-    return json.dumps(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…", ensure_ascii=False)
 
 
 def cross_faults(settings: Settings, bad: Collection[str], require_credentials: bool) -> dict[str, list[str]]:
@@ -163,7 +95,7 @@ def unknown_variables(names: Iterable[str], known: Collection[str]) -> Iterator[
 def doubts(settings: Settings) -> Iterator[str]:
     """Warnings about values that work and are seldom meant."""
     for variable, url in (("GENESYS_LOGIN_URL", settings.login_url), ("GENESYS_API_URL", settings.api_url)):
-        if url.startswith("http://") and not values.is_loopback(urlsplit(url).hostname or ""):
+        if url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
             yield f"{variable}: {url} is not encrypted; the client secret and the data can be read on the way"
     if settings.contract == "aggregates" and (odd := [i for i in settings.queue_ids if not _UUID.fullmatch(i)]):
         yield f"GENESYS_QUEUE_IDS: {odd[0]} does not look like a Genesys Cloud queue id, which is a UUID"

@@ -1,32 +1,24 @@
-"""Everything the operator can set: where it may be written, what it means, what it is when left out.
+"""Every setting: its variable, what it means, what may be written, what it is when left out.
 
-In: environment variables, then `.env` in the working folder, then a secrets folder (a file for each variable); the
-first that has a value wins, and blank is the same as absent. Out: one frozen `Settings`, or a `SettingsError` with
-every fault at once. Opens no socket and changes no file. Only `app`, its helpers and `cli` read settings.
-Names and defaults are a contract with operators: docs/configuration.md is their copy, and a test compares the two.
+In: texts by variable, from the sources that `loading` joins. Out: one frozen `Settings`; pydantic's errors where a text
+is none of its kind. Names and defaults are a contract with operators: docs/configuration.md is their copy, and a test
+compares the two.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from exporter import settings_rules as rules
-from exporter import settings_sources as sources
-from exporter import settings_values as values
 from exporter.errors import SettingsError
-
-#: The method when none is named, and the deviations that each method flags from.
-DEFAULT_SCORE_METHOD = "seasonal"
-DEFAULT_THRESHOLDS = {"seasonal": 3.0, "robust": 3.0, "zscore": 2.0}
+from exporter.settings import addresses, defaults, files, sources, values
+from exporter.settings.telling import for_people
 
 MEMORY = ":memory:"
 
@@ -40,40 +32,12 @@ def _variable(name: str, default: Any = None, *, write: str, **constraints: Any)
     return Field(validation_alias=name, description=write, **constraints)
 
 
-def _login_url(given: dict[str, Any]) -> str:
-    return rules.service_url("login", given["environment"], given["contract"])
-
-
-def _api_url(given: dict[str, Any]) -> str:
-    return rules.service_url("api", given["environment"], given["contract"])
-
-
-def _threshold(given: dict[str, Any]) -> float:
-    return DEFAULT_THRESHOLDS[given["score_method"]]
-
-
-def _stale_after_seconds(given: dict[str, Any]) -> float:
-    return 3 * float(given["poll_interval_seconds"])
-
-
-def _retention_days(given: dict[str, Any]) -> int:
-    return max(35, int(given["baseline_days"]))
-
-
-def _history() -> str:
-    return str(sources.state_folder() / "history.sqlite3")
-
-
-def _log_format() -> str:
-    return "text" if sys.stderr.isatty() else "json"
-
-
-_Credential = Annotated[SecretStr | None, BeforeValidator(values.credential)]
-_SecretFile = Annotated[Path | None, BeforeValidator(values.secret_file)]
-_RedisFile = Annotated[Path | None, BeforeValidator(values.redis_url_file)]
-_Url = Annotated[str, BeforeValidator(values.base_url)]
+_Credential = Annotated[SecretStr | None, BeforeValidator(files.credential)]
+_SecretFile = Annotated[Path | None, BeforeValidator(files.secret_file)]
+_RedisFile = Annotated[Path | None, BeforeValidator(files.redis_url_file)]
+_Url = Annotated[str, BeforeValidator(addresses.base_url)]
 _Pattern = Annotated[re.Pattern[str] | None, BeforeValidator(values.pattern)]
-_Path = Annotated[str, AfterValidator(lambda text: text if text == MEMORY else str(values.path(text)))]
+_Path = Annotated[str, AfterValidator(lambda text: text if text == MEMORY else str(files.path(text)))]
 
 
 class Settings(BaseSettings):
@@ -99,7 +63,7 @@ class Settings(BaseSettings):
     client_secret_file: _SecretFile = _variable(
         "GENESYS_CLIENT_SECRET_FILE", write="the path of a file that holds the client secret alone"
     )
-    environment: Annotated[str, BeforeValidator(values.domain)] = _variable(
+    environment: Annotated[str, BeforeValidator(addresses.domain)] = _variable(
         "GENESYS_ENVIRONMENT",
         "mypurecloud.com",
         write="the region's domain alone, such as mypurecloud.de or usw2.pure.cloud",
@@ -109,11 +73,13 @@ class Settings(BaseSettings):
     )
     login_url: _Url = _variable(
         "GENESYS_LOGIN_URL",
-        _login_url,
+        defaults.login_url,
         write="the address that /oauth/token is appended to, such as https://login.mypurecloud.de",
     )
     api_url: _Url = _variable(
-        "GENESYS_API_URL", _api_url, write="the address that /api/v2 is appended to, such as https://api.mypurecloud.de"
+        "GENESYS_API_URL",
+        defaults.api_url,
+        write="the address that /api/v2 is appended to, such as https://api.mypurecloud.de",
     )
     queue_ids: Annotated[tuple[str, ...], BeforeValidator(values.words)] = _variable(
         "GENESYS_QUEUE_IDS", (), write="queue ids split by commas, or leave it out for all visible queues"
@@ -130,10 +96,10 @@ class Settings(BaseSettings):
     requests_per_minute: int = _variable(
         "GENESYS_REQUESTS_PER_MINUTE", 100, write="a whole number from 1 to 10000", ge=1, le=10_000
     )
-    host: Annotated[str, BeforeValidator(values.listen_host)] = _variable(
+    host: Annotated[str, BeforeValidator(addresses.listen_host)] = _variable(
         "EXPORTER_HOST", "127.0.0.1", write="an address to listen on, such as 127.0.0.1, 0.0.0.0 or ::"
     )
-    port: Annotated[int, BeforeValidator(values.listen_port)] = _variable(
+    port: Annotated[int, BeforeValidator(addresses.listen_port)] = _variable(
         "EXPORTER_PORT", 10_420, write="a whole number from 0 to 65535", ge=0, le=65_535
     )
     poll_interval_seconds: float = _variable(
@@ -147,11 +113,11 @@ class Settings(BaseSettings):
     )
     baseline_days: int = _variable("EXPORTER_BASELINE_DAYS", 7, write="whole days from 1 to 366", ge=1, le=366)
     score_method: Annotated[Literal["seasonal", "robust", "zscore"], BeforeValidator(values.lower)] = _variable(
-        "EXPORTER_SCORE_METHOD", DEFAULT_SCORE_METHOD, write="seasonal, robust or zscore"
+        "EXPORTER_SCORE_METHOD", defaults.SCORE_METHOD, write="seasonal, robust or zscore"
     )
     anomaly_threshold: float = _variable(
         "EXPORTER_ANOMALY_THRESHOLD",
-        _threshold,
+        defaults.threshold,
         write="standard deviations above 0, such as 3",
         gt=0,
         allow_inf_nan=False,
@@ -185,34 +151,34 @@ class Settings(BaseSettings):
     )
     stale_after_seconds: float = _variable(
         "EXPORTER_STALE_AFTER",
-        _stale_after_seconds,
+        defaults.stale_after_seconds,
         write="seconds from the poll interval up",
         ge=1,
         allow_inf_nan=False,
     )
     history: _Path = _variable(
         "EXPORTER_HISTORY",
-        _history,
+        defaults.history,
         write="the path of a file in a folder that can be written, or :memory: to keep none",
     )
     retention_days: int = _variable(
         "EXPORTER_RETENTION_DAYS",
-        _retention_days,
+        defaults.retention_days,
         write="whole days from EXPORTER_BASELINE_DAYS to 3660",
         ge=1,
         le=3_660,
     )
     max_series: int = _variable("EXPORTER_MAX_SERIES", 250_000, write="a whole number from 1 up", ge=1, le=10**9)
-    redis_url: Annotated[SecretStr | None, BeforeValidator(values.redis_url)] = _variable(
+    redis_url: Annotated[SecretStr | None, BeforeValidator(addresses.redis_url)] = _variable(
         "EXPORTER_REDIS_URL", write="a URL such as redis://redis:6379/0 or rediss://user:password@redis:6380/0"
     )
     redis_url_file: _RedisFile = _variable(
         "EXPORTER_REDIS_URL_FILE", write="the path of a file that holds that URL alone"
     )
-    web_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
+    web_config: Annotated[Path | None, BeforeValidator(files.readable_file)] = _variable(
         "EXPORTER_WEB_CONFIG", write="the path of a file in the exporter-toolkit web-config format"
     )
-    access_config: Annotated[Path | None, BeforeValidator(values.readable_file)] = _variable(
+    access_config: Annotated[Path | None, BeforeValidator(files.readable_file)] = _variable(
         "EXPORTER_ACCESS_CONFIG", write="the path of a file that gives users and bearer tokens their roles"
     )
     enable_reload: bool = _variable("EXPORTER_ENABLE_RELOAD", False, write="true or false")
@@ -220,9 +186,9 @@ class Settings(BaseSettings):
         "EXPORTER_LOG_LEVEL", "info", write="debug, info, warning or error"
     )
     log_format: Annotated[Literal["text", "json"], BeforeValidator(values.lower)] = _variable(
-        "EXPORTER_LOG_FORMAT", _log_format, write="text or json"
+        "EXPORTER_LOG_FORMAT", defaults.log_format, write="text or json"
     )
-    secrets_dir: Annotated[Path | None, BeforeValidator(values.folder)] = _variable(
+    secrets_dir: Annotated[Path | None, BeforeValidator(files.folder)] = _variable(
         "EXPORTER_SECRETS_DIR", sources.default_secrets_dir, write="the path of a folder with a file for each variable"
     )
 
@@ -289,90 +255,23 @@ class Settings(BaseSettings):
     def _credential(self, field: str) -> str:
         path, secret = getattr(self, f"{field}_file"), getattr(self, field)
         if path is not None:
-            return _secret_in(f"GENESYS_{field.upper()}_FILE", path)
+            return secret_in(f"GENESYS_{field.upper()}_FILE", path)
         return "" if secret is None else str(secret.get_secret_value())
 
     def describe(self) -> list[tuple[str, str, str]]:
         """(variable, value, "set" or "default") for every setting, without secrets, for people."""
         return [
-            (variable, rules.for_people(getattr(self, field)), "set" if field in self.model_fields_set else "default")
+            (variable, for_people(getattr(self, field)), "set" if field in self.model_fields_set else "default")
             for variable, field in VARIABLES.items()
         ]
 
 
-#: Every variable, in the order of the docs, and the attribute that holds it.
-VARIABLES: Mapping[str, str] = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
-
-
-def load_settings(
-    environ: Mapping[str, str] | None = None,
-    *,
-    env_file: str | Path | None = None,
-    overrides: Mapping[str, str] | None = None,
-    defaults: Mapping[str, str] | None = None,
-    require_credentials: bool = True,
-) -> Settings:
-    """The settings of this run, or a SettingsError with all faults.
-
-    Without `environ`: the process' environment and `.env` in the working folder. With it (tests): only what is passed.
-    `overrides` (command line) win over every source; overriding a credential also drops its `…_FILE`. `defaults` are a
-    command's own and yield to every source.
-    """
-    env_file = ".env" if environ is None and env_file is None else env_file
-    written = sources.read_env_file(env_file)
-    kind = _reading(environ, defaults or {})
-    environ = os.environ if environ is None else environ
-    top: dict[str, Any] = dict(overrides or {})
-    top |= {f"{name}_FILE": "" for name in sources.CREDENTIALS if name in top}
-    folder = (
-        top.get("EXPORTER_SECRETS_DIR") or environ.get("EXPORTER_SECRETS_DIR") or written.get("EXPORTER_SECRETS_DIR")
-    )
-    settings, bad = _validated(kind, top, {"_env_file": env_file, "_secrets_dir": folder or None})
-    faults = bad | rules.cross_faults(settings, bad.keys(), require_credentials)
-    if faults:
-        raise SettingsError([line for name in VARIABLES for line in faults.get(name, ())])
-    settings._redis = _redis_of(settings)
-    settings._warnings = (*rules.unknown_variables([*environ, *written], VARIABLES), *rules.doubts(settings))
-    return settings
-
-
-def _redis_of(settings: Settings) -> str | None:
-    if settings.redis_url_file is not None:
-        return _secret_in("EXPORTER_REDIS_URL_FILE", settings.redis_url_file)
-    return None if settings.redis_url is None else settings.redis_url.get_secret_value()
-
-
-def _secret_in(variable: str, path: Path) -> str:
+def secret_in(variable: str, path: Path) -> str:
     try:
-        return values.read_secret(path)
+        return files.read_secret(path)
     except ValueError as error:
         raise SettingsError([f'{variable}: "{path}" {error}']) from error
 
 
-def _reading(environ: Mapping[str, str] | None, defaults: Mapping[str, str]) -> type[Settings]:
-    """Settings that read `environ` in place of the process' environment, and `defaults` last."""
-
-    class Given(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *args: Any, **named: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            init, process, *rest = super().settings_customise_sources(settings_cls, *args, **named)
-            if environ is not None:
-                given = {name: text for name, text in environ.items() if name in VARIABLES and text.strip()}
-                process = InitSettingsSource(settings_cls, given)
-            return init, process, *rest, InitSettingsSource(settings_cls, dict(defaults))
-
-    Given.__name__ = Given.__qualname__ = Settings.__name__
-    return Given
-
-
-def _validated(
-    kind: type[Settings], top: dict[str, Any], places: dict[str, Any]
-) -> tuple[Settings, dict[str, list[str]]]:
-    """The settings and the faults by variable; what was faulty has its default, so that the rest can be judged."""
-    try:
-        return kind(**places, **top), {}
-    except ValidationError as error:
-        faults = rules.value_faults(error, Settings.model_fields, VARIABLES)
-    return kind(**places, **(top | dict.fromkeys(faults, ""))), faults
+#: Every variable, in the order of the docs, and the attribute that holds it.
+VARIABLES: Mapping[str, str] = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}

@@ -1,0 +1,86 @@
+"""Files that settings name: text to path, and the one secret that such a file may hold.
+
+In: the text of one variable, stripped and not blank. Out: its value, or a ValueError as in `values`, which never
+holds what the file holds. Files are read, never changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.settings.addresses import redis_url
+
+_LARGEST_SECRET_BYTES = 4_096  # a secret has some 50: anything larger is another file
+
+
+def path(text: str) -> Path:
+    """A path, with `~` expanded."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("names a user without a home folder") from error
+
+
+def readable_file(text: str) -> Path:
+    file_path = path(text)
+    try:
+        with file_path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"cannot be read ({_reason(error)})") from error
+    return file_path
+
+
+def folder(text: str) -> Path:
+    folder_path = path(text)
+    try:
+        next(folder_path.iterdir(), None)
+    except OSError as error:
+        raise ValueError(f"is not a folder that can be read ({_reason(error)})") from error
+    return folder_path
+
+
+def secret_file(text: str) -> Path:
+    """The path of a file that holds one secret now; what it holds is not kept, since it may be rotated."""
+    file_path = path(text)
+    read_secret(file_path)
+    return file_path
+
+
+def read_secret(file_path: Path) -> str:
+    """What a secret's file holds, without the white space around it (an editor's newline)."""
+    try:
+        with file_path.open("rb") as file:
+            content = file.read(_LARGEST_SECRET_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read ({_reason(error)})") from error
+    if len(content) > _LARGEST_SECRET_BYTES:
+        raise ValueError("is too large for a file that holds one secret")
+    try:
+        secret = content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ValueError("does not hold text") from None  # the cause would hold what the file holds
+    if not secret:
+        raise ValueError("is empty")
+    return credential(secret)
+
+
+def credential(text: str) -> str:
+    """A client id or secret; neither ever holds white space or control characters."""
+    if not text.isprintable() or " " in text:
+        raise ValueError("holds white space or control characters")
+    return text
+
+
+def redis_url_file(text: str) -> Path:
+    """The path of a file that holds such a URL now."""
+    file_path = secret_file(text)
+    try:
+        redis_url(read_secret(file_path))
+    except ValueError:
+        raise ValueError("holds no URL of a Redis server") from None  # the cause would hold what the file holds
+    return file_path
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -54,23 +54,24 @@ class PastRows:
     def bucket(self, row: BucketRow, bucket_seconds: int) -> HistoryBucket:
         """One stored bucket, decoded."""
         columns = unpack(row.counts)
-        counts = {name: self._pick(columns[name], 0).astype(np.int64) for name in BUCKET_COUNTS if name in columns}
         length = int(self.positions.max(initial=-1)) + 1
+
+        def pick(column: NDArray[Any], absent: float) -> NDArray[Any]:
+            """Values by row; `absent` for series that came later than the column."""
+            missing = max(0, length - len(column))
+            padded = np.pad(column, (0, missing), constant_values=absent) if missing else column
+            return padded[self.positions]
+
+        counts = {name: pick(columns[name], 0).astype(np.int64) for name in BUCKET_COUNTS if name in columns}
         lost = unknown(columns, length)[self.positions] if LOST in columns or VEILED in columns else None
         scores = {} if row.scores is None else unpack(row.scores)
-        z = {name[:-2]: self._pick(each, np.nan) for name, each in scores.items() if name.endswith(".z")}
-        flags = {name[:-8]: self._pick(each, NO_FLAG) for name, each in scores.items() if name.endswith(".anomaly")}
+        z = {name[:-2]: pick(each, np.nan) for name, each in scores.items() if name.endswith(".z")}
+        flags = {name[:-8]: pick(each, NO_FLAG) for name, each in scores.items() if name.endswith(".anomaly")}
         anomaly = {name: np.where(each == NO_FLAG, np.nan, each) for name, each in flags.items()}
         z64 = {name: each.astype(np.float64) for name, each in z.items()}
         return HistoryBucket(
             row.start, bucket_seconds, self.rows, counts, z64, anomaly, None if lost is None else lost > 0
         )
-
-    def _pick(self, column: NDArray[Any], absent: float) -> NDArray[Any]:
-        """Values by row; `absent` for series that came later than the column."""
-        missing = max(0, int(self.positions.max(initial=-1)) + 1 - len(column))
-        padded = np.pad(column, (0, missing), constant_values=absent) if missing else column
-        return padded[self.positions]
 
 
 def pack_scores(

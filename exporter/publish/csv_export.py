@@ -9,18 +9,17 @@ injection"). Both functions block and are for a worker thread; memory does not g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn, HistoryBucket, IntColumn, Rows, Window
-from exporter.publish.cells import csv_rows, doubled, percent, whole
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, HistoryBucket, IntColumn, Rows, Window
+from exporter.publish.csv_cells import WINDOW_COLUMNS, Cells, ClosedCells, flag_codes, window_cells
 from exporter.publish.filters import ALL, Index, RowFilter, anomalies_of, any_flag
 from exporter.publish.kept import KeptTexts, Key
-from exporter.publish.sheets import SLICE_ROWS, filled, taken
+from exporter.publish.sheets import joined, taken
 from exporter.publish.shown import SUCCESS, Shown
 from exporter.publish.times import interval
 
@@ -45,14 +44,14 @@ HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 BOM = b"\xef\xbb\xbf"
 
 #: Buckets are put together to chunks of this size: each goes from the walk's thread to the event loop and back, which
-#: costs a tenth of the time that 256 kB take to make.
-CHUNK_BYTES = 1024 * 1024
+#: costs a tenth of the time that 256 kB take to make. Those over 1 MB would be taken from the system each time.
+CHUNK_BYTES = 768 * 1024
 
-_WINDOW = ("offered", "abandonment_ratio", "sla_breach_ratio", "answered", "abandoned", "sla_breached", "sla_contacts")
+#: Joining takes 80 bytes a cell beside the text: more rows would be over 1 MB, too, and no longer in the cache.
+LINES_AT_A_TIME = 1024
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 _QUOTED = re.compile(r'[",\r\n]')
-_FLAGS = np.array([None, False, True], dtype=object)  # nothing scored, nothing flagged, something flagged
 
 
 class HistoryReader(Protocol):
@@ -72,70 +71,7 @@ def cell(text: str) -> bytes:
 
 
 def _row_prefix(key: Key) -> bytes:
-    return doubled(b",".join(map(cell, key)))
-
-
-class _Sheet:
-    """The rows of one interval before they are text: columns by name, all NaN where one is absent."""
-
-    def __init__(
-        self,
-        rows: int,
-        columns: Mapping[str, NDArray[Any]],
-        z: Mapping[str, FloatColumn],
-        anomalies: Mapping[str, FloatColumn],
-    ) -> None:
-        self._nothing = np.full(rows, np.nan)
-        self._columns = columns
-        self._z = z
-        self.flagged = any_flag(anomalies.values(), rows)
-        scored = np.zeros(rows, dtype=np.intp)
-        for anomaly in anomalies.values():
-            scored |= np.isfinite(anomaly)
-        self._flags = scored + self.flagged
-
-    def cells(self, index: Index) -> list[bytes]:
-        """The text of each row from totalContacts to the end of the line, in the order of COLUMNS."""
-
-        def at(name: str) -> NDArray[Any]:
-            return self._columns.get(name, self._nothing)[index]
-
-        return csv_rows(
-            [
-                whole(at("offered")),
-                percent(at("abandonment_ratio")).tolist(),
-                percent(at("sla_breach_ratio")).tolist(),
-                whole(at("answered")),
-                whole(at("abandoned")),
-                whole(at("sla_breached")),
-                *(self._z.get(metric, self._nothing)[index].tolist() for metric in (ABANDONMENT, SLA_BREACH)),
-                _FLAGS[self._flags[index]].tolist(),
-                whole(at("sla_contacts")),
-                self._z.get(OFFERED, self._nothing)[index].tolist(),
-            ]
-        )
-
-
-def _window_sheet(shown: Shown) -> _Sheet:
-    z = {metric: shown.z(metric) for metric in (ABANDONMENT, SLA_BREACH, OFFERED)}
-    return _Sheet(shown.rows, {name: shown.column(name) for name in _WINDOW}, z, anomalies_of(shown.scores))
-
-
-def _bucket_sheet(closed: HistoryBucket) -> _Sheet:
-    """Ratios have no value without contacts; where the contract has no service level of its own, all offered count."""
-    counts = closed.counts
-    service_level = counts.get("sla_contacts", counts["offered"])
-    ratios = {
-        "abandonment_ratio": _ratio(counts["abandoned"], counts["offered"]),
-        "sla_breach_ratio": _ratio(counts["sla_breached"], service_level),
-    }
-    return _Sheet(len(closed.rows.keys), {**counts, **ratios}, closed.z, closed.anomaly)
-
-
-def _ratio(part: IntColumn, whole: IntColumn) -> FloatColumn:
-    ratio = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=ratio, where=whole > 0)
-    return ratio
+    return b"".join(cell(text) + b"," for text in key)
 
 
 class CsvWriter:
@@ -149,11 +85,19 @@ class CsvWriter:
         parts = [BOM + HEADER if bom else HEADER]
         window = shown.snapshot.window
         if shown.status == SUCCESS and window is not None:
-            sheet = _window_sheet(shown)
-            index = rows.select(shown.snapshot.rows, sheet.flagged)
+            anomalies = anomalies_of(shown.scores).values()
+            flagged = any_flag(anomalies, shown.rows)
+            index = rows.select(shown.snapshot.rows, flagged)
             prefixes = taken(self._prefixes.of_rows(shown.snapshot.rows), index)
-            parts += _lines(prefixes, interval(window, shown.snapshot.bucket), sheet, index)
+            texts = _window_cells(shown, flag_codes(anomalies, flagged), index)
+            parts += _lines(prefixes, interval(window, shown.snapshot.bucket), texts)
         return b"".join(parts)
+
+
+def _window_cells(shown: Shown, flags: IntColumn, index: Index) -> Cells:
+    columns = {name: shown.column(name)[index] for name in WINDOW_COLUMNS}
+    z = {metric: shown.z(metric)[index] for metric in (ABANDONMENT, SLA_BREACH, OFFERED)}
+    return window_cells(columns, z, flags[index])
 
 
 def history_chunks(buckets: Iterable[HistoryBucket], rows: RowFilter = ALL, *, bom: bool = False) -> Iterator[bytes]:
@@ -173,31 +117,33 @@ def history_chunks(buckets: Iterable[HistoryBucket], rows: RowFilter = ALL, *, b
 
 def _history_lines(buckets: Iterable[HistoryBucket], rows: RowFilter) -> Iterator[bytes]:
     """Buckets that hold the same Rows object share their text cells and the search for matching rows."""
-    kept, by_name = KeptTexts(_row_prefix), replace(rows, anomalous=False)
+    kept, cells, by_name = KeptTexts(_row_prefix), ClosedCells(), replace(rows, anomalous=False)
     known: Rows | None = None
     for closed in buckets:
-        sheet = _bucket_sheet(closed)
+        anomalies = closed.anomaly.values()
+        flagged = any_flag(anomalies, len(closed.rows.keys))
         if closed.rows is not known:
             known = closed.rows
-            matching = by_name.select(known, sheet.flagged)
+            matching = by_name.select(known, flagged)
             matching_prefixes = taken(kept.of_rows(known), matching)
         index, prefixes = matching, matching_prefixes
         if rows.anomalous:
-            flagged = np.flatnonzero(sheet.flagged[matching])
-            index, prefixes = matching[flagged], taken(matching_prefixes, flagged)
+            places = np.flatnonzero(flagged[matching])
+            index, prefixes = matching[places], taken(matching_prefixes, places)
         if closed.lost is not None and closed.lost.any():  # nobody knows these: no line, as for a bucket not fetched
             known_places = np.flatnonzero(~closed.lost[index])
             index, prefixes = index[known_places], taken(prefixes, known_places)
         window = Window.of_epoch(closed.start_seconds, closed.start_seconds + closed.bucket_seconds)
-        yield from _lines(prefixes, interval(window, bucket_text(closed.bucket_seconds)), sheet, index)
+        texts = cells.of(closed, flag_codes(anomalies, flagged), index)
+        yield from _lines(prefixes, interval(window, bucket_text(closed.bucket_seconds)), texts)
 
 
-def _lines(prefixes: list[bytes], when: str, sheet: _Sheet, index: Index) -> Iterator[bytes]:
+def _lines(prefixes: list[bytes], when: str, texts: Cells) -> Iterator[bytes]:
     """Lines of text, a slice of rows at a time."""
-    tail = b"," + doubled(when.encode()) + b",%b\r\n"
-    for start in range(0, len(index), SLICE_ROWS):
-        part = slice(start, start + SLICE_ROWS)
-        yield filled(prefixes[part], tail, [sheet.cells(index[part])])
+    for start in range(0, len(prefixes), LINES_AT_A_TIME):
+        part = slice(start, start + LINES_AT_A_TIME)
+        named = prefixes[part]
+        yield joined(len(named), [named, when.encode() + b",", *texts(part), b"\r\n"])
 
 
 def bucket_text(seconds: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-#: Exports at a time: each costs a thread, and half a core while its client keeps up.
+#: Exports at a time: each costs a thread, and most of a core while its client keeps up.
 MAX_EXPORTS = 4
 
 

@@ -1,7 +1,8 @@
-"""Many rows of text out of columns: a template over all rows, filled in one go. What JSON and CSV share.
+"""Many rows of text out of columns, in one go. What JSON and CSV share.
 
-A row is its kept prefix, a tail with one `%b` per cell, and the cells; columns come as lists of `bytes`. Works in
-slices, since one slice is one stretch during which no other thread can run.
+For JSON a row is its kept prefix, a tail with one `%b` per cell, and the cells: a template over all rows is filled. For
+CSV, which has few constant parts, pieces are joined: that is faster. Both in slices, since one slice is one stretch
+during which no other thread can run.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from exporter.publish.filters import Index
+
+#: A text per row, or one for all rows.
+Piece = bytes | Sequence[bytes]
 
 #: Rows per slice: what is formatted then still stands in the processor's cache; measured a third faster than 8192.
 SLICE_ROWS = 2048
@@ -33,3 +37,12 @@ def filled(prefixes: Sequence[bytes], tail: bytes, columns: Sequence[Sequence[by
         cells[position :: len(columns)] = column
     template = tail.join(prefixes) + tail
     return template % tuple(cells)
+
+
+def joined(rows: int, pieces: Sequence[Piece]) -> bytes:
+    """One text of so many rows: of each its text in every piece."""
+    present = [piece for piece in pieces if piece != b""]
+    cells: list[bytes] = [b""] * (rows * len(present))
+    for position, piece in enumerate(present):
+        cells[position :: len(present)] = [piece] * rows if isinstance(piece, bytes) else piece
+    return b"".join(cells)

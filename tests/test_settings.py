@@ -186,6 +186,7 @@ def test_every_default_passes_its_own_checks() -> None:
         ("EXPORTER_TIMEZONE", "Europe/Berln", "did you mean Europe/Berlin?"),
         ("EXPORTER_TIMEZONE", "../../etc/passwd", "is not a time zone"),
         ("EXPORTER_STALE_AFTER", "59", "is less than EXPORTER_POLL_INTERVAL; write 60 or more"),
+        ("EXPORTER_STALE_AFTER", "1e12", "is too large; write seconds from the poll interval to 31536000"),
         ("EXPORTER_HISTORY", "/dev/null/history.sqlite3", "cannot be kept (not a directory)"),
         ("EXPORTER_HISTORY", "~nobody-of-this-name/h", "without a home folder"),
         ("EXPORTER_HISTORY", ".", "is a folder"),

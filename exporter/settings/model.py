@@ -152,8 +152,9 @@ class Settings(BaseSettings):
     stale_after_seconds: float = _variable(
         "EXPORTER_STALE_AFTER",
         defaults.stale_after_seconds,
-        write="seconds from the poll interval up",
+        write="seconds from the poll interval to 31536000, a year",
         ge=1,
+        le=31_536_000,
         allow_inf_nan=False,
     )
     history: _Path = _variable(

@@ -48,6 +48,7 @@ FIELDS = (
 
 #: What the `metric` label of /metrics is called in JSON, in the order of alerts[].
 ALERT_NAMES = {ABANDONMENT: "abandonmentRate", SLA_BREACH: "slaBreachRate", OFFERED: "offeredContacts"}
+SEED_METRICS = (ABANDONMENT, SLA_BREACH)
 ALERT_FIELDS = ("currentValue", "baselineMean", "baselineStdDev", "isAnomaly", "zScore")
 
 _FLAG_TEXTS = np.array([b"false", b"true"], dtype=object)
@@ -81,10 +82,13 @@ class RowWriter:
         return self._rows(shown, index, _interval(shown) + _template([name for name, _, _ in SEED_FIELDS]), columns)
 
     def alerts(self, shown: Shown, index: Index, *, flagged_only: bool, seed: bool = False) -> list[bytes]:
-        """alerts[]: a row per score, flagged or not: all of the first metric, then all of the next."""
+        """alerts[]: a row per score, flagged or not: all of the first metric, then all of the next.
+
+        The seed contract knows rates alone: whoever reads it would take contacts for percent.
+        """
         scores = shown.scores
         parts: list[bytes] = []
-        for metric in ALERT_NAMES:
+        for metric in SEED_METRICS if seed else ALERT_NAMES:
             if scores is not None and metric in scores.metrics:
                 rows = self._alerts_of(shown, scores, metric, index, flagged_only=flagged_only, seed=seed)
                 parts += [b",", *rows] if parts and rows else rows

@@ -45,12 +45,12 @@ class Query:
 
 
 def parse_query(query: MultiMapping[str], known: Iterable[str], now_seconds: float) -> Query:
-    """The parameters of a request; those not in `known` are refused."""
+    """The parameters of a request; those not in `known` are refused, blank ones are as if absent."""
     _check(query, tuple(known))
     return Query(
         rows=RowFilter(
-            queues=tuple(value for value in query.getall("queue", []) if value),
-            media_types=tuple(query.getall("media_type", [])),
+            queues=tuple(filter(None, query.getall("queue", []))),
+            media_types=tuple(filter(None, query.getall("media_type", []))),
             anomalous=_flag(query, "anomalous"),
         ),
         span=_span(query, now_seconds),

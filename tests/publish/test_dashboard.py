@@ -18,6 +18,7 @@ from exporter.models import (
     OBSERVATIONS,
     OFFERED,
     QUEUES,
+    SLA_BREACH,
     WINDOW,
     DatasetState,
     Queue,
@@ -208,6 +209,17 @@ def test_the_envelope_is_the_seeds_with_0_for_no_rate() -> None:
     assert document["alerts"][0].keys() == alert(*[0] * 10).keys() - {"samples", "method", "isAnomalyFdr"}
     shown = Shown(snapshot(), snapshot().fresh(NOW))
     assert base64.b64decode(document["csvExportBase64"]) == CsvWriter().window(shown)
+
+
+def test_the_envelope_leaves_out_what_is_counted_in_contacts() -> None:
+    """Its readers know rates alone, and would take contacts for percent."""
+    told = score([1, NAN, 1], [5, NAN, 1], [1, NAN, 0], [0, 0, 0], [1, 1, 1], [9, 9, 9])
+    made = snapshot(scores=Scores("seasonal", 3.0, dict.fromkeys((OFFERED, SLA_BREACH, ABANDONMENT), told)))
+    both = ["abandonmentRate", "slaBreachRate"]
+    for rows, found in ((ALL, 2), (RowFilter(anomalous=True), 1)):
+        assert list(dict.fromkeys(row["metric"] for row in envelope(made, rows)["alerts"])) == both
+        assert len(envelope(made, rows)["alerts"]) == 2 * found
+        assert len(dashboard(made, rows)["alerts"]) == 3 * found
 
 
 def test_json_and_metrics_tell_the_same_values() -> None:

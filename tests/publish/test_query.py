@@ -118,7 +118,14 @@ def test_a_route_refuses_the_parameters_of_another() -> None:
 def test_filters_are_read() -> None:
     query = parse_query(parsed("queue=a*&queue=b&media_type=voice&anomalous=TRUE&bom=0"), EXPORT, NOW)
     assert query == Query(RowFilter(("a*", "b"), ("voice",), anomalous=True))
-    assert parse_query(parsed("anomalous=false&queue="), EXPORT, NOW) == Query()
+    assert parse_query(parsed("anomalous=false"), EXPORT, NOW) == Query()
+
+
+def test_a_blank_parameter_is_as_if_absent() -> None:
+    """A form sends every field that it has."""
+    blank = "&".join(f"{name}=" for name in EXPORT)
+    assert parse_query(parsed(blank), EXPORT, NOW) == Query()
+    assert parse_query(parsed("media_type=&media_type=voice"), EXPORT, NOW).rows == RowFilter(media_types=("voice",))
 
 
 ROWS = Rows(

@@ -1,7 +1,8 @@
-"""`check`: try the token, one call per endpoint in use and Redis; say what works and which permission is missing.
+"""`check`: the settings as they are understood, then the token, one call per endpoint in use and Redis tried: what
+works, and which permission is missing.
 
-An API client comes in, rows for a table go out; nothing is stored and nothing is published. One failure does not
-stop the rest, so that an administrator sees everything that is missing at once.
+Settings as text and an API client come in, tables go out; nothing is stored and nothing is published. One failure does
+not stop the rest, so that an administrator sees everything that is missing at once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from exporter.models import OBSERVATIONS, QUEUES, Directory
 
 #: A check is run by a person who waits.
 CALL_BUDGET_SECONDS = 30.0
+#: A list of many queues is not there to be read.
+_LONGEST_VALUE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,19 @@ def _first_batch(directory: Directory | None) -> Directory | None:
 
 def table(rows: Iterable[CheckRow]) -> str:
     """The rows as aligned text."""
-    rows = tuple(rows)
-    wide = max((len(row.subject) for row in rows), default=0)
-    return "\n".join(f"{row.subject:<{wide}}  {row.outcome:<7}  {row.detail}" for row in rows)
+    return _aligned((row.subject, row.outcome, row.detail) for row in rows)
+
+
+def settings_table(settings: Iterable[tuple[str, str, str]]) -> str:
+    """Variable, whether it was set, and its value; they come as (variable, value, "set" or "default")."""
+    return _aligned((variable, origin, _cut(value)) for variable, value, origin in settings)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
+
+
+def _aligned(lines: Iterable[tuple[str, str, str]]) -> str:
+    lines = tuple(lines)
+    wide = max((len(first) for first, _, _ in lines), default=0)
+    return "\n".join(f"{first:<{wide}}  {second:<7}  {third}".rstrip() for first, second, third in lines)

@@ -308,13 +308,20 @@ def _org(arguments: argparse.Namespace) -> SimulatedOrg:
 async def _check_access(settings: Settings) -> int:
     from exporter.account import open_client
     from exporter.budget import check_budget, rhythm_of
-    from exporter.check import check_access, table
+    from exporter.check import check_access, settings_table, table
     from exporter.clock import SystemClock
+    from exporter.publish.access import Access
+    from exporter.publish.exposure import exposure
     from exporter.replication import open_shared, redis_answers
 
     clock = SystemClock()
+    paths = settings.web_config, settings.access_config
+    guard = Access.open(*paths, now=clock.now, complain=_complain, tell=lambda setting, good: None)
+    if doubt := exposure(settings.host, guard):
+        _complain(doubt)
     shared = open_shared(settings)
     redis = partial(redis_answers, shared) if shared else None
+    print(settings_table(settings.describe()), end="\n\n", flush=True)
     async with open_client(settings, clock, lambda event: None) as client:
         result = await check_access(client.api, client.source, clock, redis)
         print(table(result.rows))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
+from exporter.settings import VARIABLES
 from exporter.simulator import Fault, OrgConfig
 from exporter.simulator.oauth import ALL_PERMISSIONS, CONVERSATIONS, QUEUE_OBSERVATIONS, QUEUE_VIEW, REPORTS
 from tests.conftest import FakeClock, OrgAtWork
@@ -31,9 +32,13 @@ class Checked:
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
-        lines = [re.split(r"\s{2,}", line, maxsplit=2) for line in out.splitlines()]
-        self.rows = {line[0]: line[1] for line in lines if len(line) == 3}
-        self.details = {line[0]: line[2] for line in lines if len(line) == 3}
+        before, _, after = out.partition("\n\n")
+        settings, tried = (
+            [re.split(r"\s{2,}", line, maxsplit=2) for line in part.splitlines()] for part in (before, after)
+        )
+        self.settings = {line[0]: tuple(line[1:]) for line in settings}
+        self.rows = {line[0]: line[1] for line in tried if len(line) == 3}
+        self.details = {line[0]: line[2] for line in tried if len(line) == 3}
 
 
 PASSWORD = "s3cret-of-redis"
@@ -67,6 +72,33 @@ async def test_all_good_is_exit_0_with_the_budget(start_org: Org, check: Check) 
     budget = "budget  2.2 calls a minute for 7 queues at an interval of 60 s; GENESYS_REQUESTS_PER_MINUTE is 100"
     assert checked.out.splitlines()[-1] == budget
     assert [request.endpoint for request in org.org.requests] == ["token", "queues", "aggregates", "observations"]
+
+
+async def test_every_setting_is_shown_with_whether_it_was_set_and_no_secret(start_org: Org, check: Check) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    many = ",".join(queue.id for queue in org.org.queues)
+    checked = await check(org.variables | {"EXPORTER_BUCKET": "pt1h", "GENESYS_QUEUE_IDS": many})
+    assert checked.settings.keys() == VARIABLES.keys()
+    assert checked.settings["EXPORTER_BUCKET"] == ("set", "PT1H")
+    assert checked.settings["EXPORTER_PORT"] == ("default", "10420")
+    assert checked.settings["EXPORTER_WEB_CONFIG"] == ("default",)
+    assert checked.settings["GENESYS_CLIENT_SECRET"] == ("set", "(set)")
+    assert checked.settings["GENESYS_QUEUE_IDS"] == ("set", f"{many[:100]}…")
+    for secret in (org.org.config.client_id, org.org.config.client_secret):
+        assert secret not in checked.out + checked.err
+
+
+async def test_files_that_cannot_work_are_exit_2_and_an_open_door_is_told(
+    start_org: Org, check: Check, tmp_path: Path
+) -> None:
+    org = await start_org(OrgConfig(queues=3))
+    checked = await check(org.variables | {"EXPORTER_HOST": "0.0.0.0"})  # noqa: S104 - nothing listens
+    assert (checked.code, "whoever can reach 0.0.0.0 may read everything" in checked.err) == (0, True)
+    (tmp_path / "web.yml").write_text("basic_auth_user: {}\n")
+    called = len(org.org.requests)
+    checked = await check({"EXPORTER_WEB_CONFIG": str(tmp_path / "web.yml")})
+    assert (checked.code, checked.out, len(org.org.requests)) == (2, "", called)
+    assert "line 1" in checked.err
 
 
 async def test_with_the_summary_contract_the_answer_tells_how_many_queues_there_are(

@@ -429,6 +429,20 @@ def test_an_unreadable_env_file_is_one_fault(home: Path, content: bytes | None) 
         load_settings(CLIENT, env_file=path)
 
 
+def test_a_line_of_the_env_file_that_says_nothing_is_a_fault_beside_the_others_and_not_shown(
+    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = home / "settings.env"
+    path.write_text(f'# fine\nEXPORTER_PORT=x\nGENESYS_CLIENT_SECRET="{SECRET}\nexport EXPORTER_BUCKET=PT1H\n')
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"GENESYS_CLIENT_ID": "id"}, env_file=path)
+    broken, secret, port = refused.value.faults
+    assert broken == f"{path}: line 3 cannot be read; write NAME=value, and close quotation marks"
+    assert secret.startswith("GENESYS_CLIENT_SECRET: is not set; ")
+    assert port.startswith("EXPORTER_PORT: ")
+    assert (caplog.text, *capsys.readouterr()) == ("", "", "")
+
+
 def test_an_unreadable_file_of_the_secrets_folder_names_its_variable(home: Path) -> None:
     (home / "EXPORTER_PORT").write_bytes(b"\xff")
     (line,) = faults(EXPORTER_SECRETS_DIR=str(home))

@@ -37,6 +37,7 @@ def load_settings(
     """
     env_file = ".env" if environ is None and env_file is None else env_file
     written = sources.read_env_file(env_file)
+    unread = sources.env_file_faults(env_file)
     kind = _reading(environ, defaults or {})
     environ = os.environ if environ is None else environ
     top: dict[str, Any] = dict(overrides or {})
@@ -46,8 +47,8 @@ def load_settings(
     )
     settings, bad = _validated(kind, top, {"_env_file": env_file, "_secrets_dir": folder or None})
     faults = bad | rules.cross_faults(settings, bad.keys(), require_credentials)
-    if faults:
-        raise SettingsError([line for name in VARIABLES for line in faults.get(name, ())])
+    if faults or unread:
+        raise SettingsError([*unread, *(line for name in VARIABLES for line in faults.get(name, ()))])
     settings._redis = _redis_of(settings)
     settings._warnings = (*rules.unknown_variables([*environ, *written], VARIABLES), *rules.doubts(settings))
     return settings

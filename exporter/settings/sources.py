@@ -5,12 +5,14 @@ In: paths. Out: texts by variable. What cannot be read is a SettingsError that n
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from exporter.errors import SettingsError
@@ -22,6 +24,9 @@ CREDENTIALS = ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET")
 _CONTAINER_SECRETS = Path("/run/secrets")
 
 _PROGRAM = "genesys-cloud-exporter"
+
+#: What it would warn of is a fault here.
+logging.getLogger("dotenv.main").disabled = True
 
 
 class SecretsFolder(PydanticBaseSettingsSource):
@@ -73,6 +78,15 @@ def read_env_file(path: str | Path | None) -> dict[str, str | None]:
     except (OSError, UnicodeDecodeError) as error:
         fault = f"{path}: cannot be read; make it a text file that this user may read, or remove it"
         raise SettingsError([fault]) from error
+
+
+def env_file_faults(path: str | Path | None) -> list[str]:
+    """A line for each statement of a readable `.env` that is none; it is not shown, since it may hold a secret."""
+    if path is None or not Path(path).is_file():
+        return []
+    with Path(path).open(encoding="utf-8") as text:
+        lines = [statement.original.line for statement in parse_stream(text) if statement.error]
+    return [f"{path}: line {line} cannot be read; write NAME=value, and close quotation marks" for line in lines]
 
 
 def default_secrets_dir() -> Path | None:

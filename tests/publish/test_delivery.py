@@ -6,8 +6,9 @@ import asyncio
 import gzip
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -168,8 +169,8 @@ async def test_only_so_many_exports_run_at_a_time_and_places_come_back(exporter:
 
 
 async def _status_becomes(server: TestServer, wanted: int) -> bool:
-    """Asks for a small export until it is answered as wanted; gives up after some seconds."""
-    for _ in range(100):
+    """Asks for a small export until it is answered as wanted; gives up after ten seconds."""
+    for _ in range(500):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"HEAD /export.csv?from=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         head = await reader.read()
@@ -181,12 +182,20 @@ async def _status_becomes(server: TestServer, wanted: int) -> bool:
 
 
 async def test_a_client_that_leaves_ends_the_walk(exporter: Exporter) -> None:
-    exporter.history.buckets = endless()
+    begun = Event()
+
+    def walk() -> Iterator[HistoryBucket]:
+        begun.set()
+        yield from endless()
+
+    exporter.history.buckets = walk()
     async with TestServer(app_of(exporter)) as server:
         async with idle_reader(server, "/export.csv?from=0"):
-            await asyncio.sleep(0.05)
-        for _ in range(100):
-            if exporter.history.closed:
-                break
-            await asyncio.sleep(0.02)
-    assert exporter.history.closed
+            await _until(begun.is_set)
+        await _until(lambda: exporter.history.closed)
+
+
+async def _until(met: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not met():  # noqa: ASYNC110 (a thread walks)
+            await asyncio.sleep(0.01)

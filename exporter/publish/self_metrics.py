@@ -73,7 +73,7 @@ class SelfMetrics:
         self._optional = _OptionalGauges(self.registry)
         build = {"version": version, "python": platform.python_version(), "contract": contract}
         _BuildInfo(self.registry, build)
-        for reason in sorted(_failure_reasons()):
+        for reason in sorted(failure_reasons()):
             self._failures.labels(reason)
         for reason in reject_reasons:
             self._rejected.labels(reason)
@@ -246,6 +246,6 @@ def _set_time(gauge: Gauge, dataset: str, moment: datetime | None) -> None:
         gauge.labels(dataset).set(moment.timestamp())
 
 
-def _failure_reasons(kind: type[GenesysError] = GenesysError) -> set[str]:
+def failure_reasons(kind: type[GenesysError] = GenesysError) -> set[str]:
     """Every reason that the error tree knows."""
-    return {kind.reason}.union(*(_failure_reasons(each) for each in kind.__subclasses__()))
+    return {kind.reason}.union(*(failure_reasons(each) for each in kind.__subclasses__()))

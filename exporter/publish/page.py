@@ -122,7 +122,7 @@ def _silent(shown: Shown | None) -> dict[str, str]:
     """Nothing may be shown; why."""
     why = escape(shown.message if shown else NO_SNAPSHOT)
     words = {"standing": "No data", "alarm": f"{why[:1].upper()}{why[1:]}.", "alarm_hidden": "", "headline": "No data"}
-    return words | {"shown_rows": "0", "all_rows": "0"}
+    return words | {"shown_rows": "0", "all_rows": "0", "threshold": "the threshold"}
 
 
 def _told(shown: Shown) -> dict[str, str]:

@@ -10,6 +10,7 @@ import asyncio
 import csv
 import io
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +23,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from exporter.models import OBSERVATIONS, WINDOW, DatasetState
+from exporter.models import OBSERVATIONS, WINDOW, DatasetState, Rows
 from exporter.publish.publisher import Publisher
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import make_app
@@ -30,13 +31,16 @@ from tests.conftest import FakeClock
 from tests.end_to_end.browser import Browser, Tab, started
 from tests.end_to_end.processes import Process
 from tests.publish.crowds import INCIDENT, crowd
-from tests.publish.samples import NOW, datasets, report
+from tests.publish.samples import NOW, col, datasets, report, snapshot
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 LOADED = "document.querySelectorAll('#queues tbody tr[aria-rowindex]').length > 1"
 FIRST = "document.querySelector('#queues tbody tr[aria-rowindex] .name').textContent"
+#: Texts of the five figures above the list, by name.
+TOTALS = """Object.fromEntries([...document.querySelectorAll('[data-total]')].map((each) =>
+  [each.dataset.total, each.textContent]))"""
 FACTS = "document.getElementById('facts').textContent"
 STANDING = "document.documentElement.dataset.standing"
 NUMBERS = "each.name.includes('numbers')"
@@ -289,13 +293,45 @@ async def test_old_data_never_look_fresh(browser: Browser, exporter: Exporter) -
     await exporter.publisher.publish(crowd(50, id=1772356565251, datasets=datasets() | {OBSERVATIONS: failed}))
     await tab.until(f"{alarm} === 'Waiting contacts and agents: it does not answer.'")
     assert await tab.run(STANDING) == "live"
+    await tab.until(f"{TOTALS}.waiting === '–'")
+    assert await tab.run(f"{TOTALS}.offered") != "–"
 
     await exporter.publisher.publish(crowd(50, id=1772356565252, datasets=datasets() | {WINDOW: failed}))
     await tab.until(f"{STANDING} === 'stale' && {alarm}.includes('it does not answer')")
     await tab.until("document.getElementById('headline').textContent === 'No current data'")
+    told = await tab.run(alarm)
+    assert re.search(r"The window was last fetched at .*\d\d:\d\d; its values are withdrawn\.", told)
+    assert "What you see is from" not in told
+    totals = await tab.run(TOTALS)
+    assert [totals[each] for each in ("offered", "abandoned", "breached")] == ["–", "–", "–"]
+    assert [totals[each] for each in ("listedMore", "abandonedMore", "breachedMore")] == ["not scored now", "", ""]
+    assert await tab.run("document.getElementById('threshold').textContent") == "the threshold"
     assert "60" not in await tab.run("document.querySelector('#queues tbody').textContent.replace(/Queue \\d+/g, '')")
     assert "Not current" in await tab.run("document.title")
     assert tab.console == []
+
+
+async def test_the_age_is_that_of_the_window_also_where_a_snapshot_was_made_without_it(
+    browser: Browser, exporter: Exporter
+) -> None:
+    fetched = NOW - timedelta(minutes=2)
+    failed = DatasetState(up=False, last_success=fetched, stale_at=NOW + timedelta(minutes=1), message="it is busy")
+    await exporter.publisher.publish(crowd(50, datasets=datasets() | {WINDOW: failed}))
+    tab = await opened(browser, exporter.url)
+    assert await tab.run("document.getElementById('standing-text').textContent") == "Live · updated 2 min ago"
+
+
+async def test_before_the_first_window_nothing_is_zero(browser: Browser, exporter: Exporter) -> None:
+    never = DatasetState(up=False, last_success=None, stale_at=None, reason="unavailable", message="it does not answer")
+    nothing = {"rows": Rows((), ()), "columns": {}, "scores": None, "window": None, "agent_keys": (), "agents": col()}
+    await exporter.publisher.publish(snapshot(**nothing, queues=(), datasets=dict.fromkeys(datasets(), never)))
+    tab = await browser.tab()
+    await tab.open(exporter.url)
+    await tab.until(f"{STANDING} === 'stale' && !document.getElementById('totals').hidden")
+    assert await tab.run("document.getElementById('standing-text').textContent") == "No data"
+    totals = await tab.run(TOTALS)
+    assert [totals[each] for each in ("offered", "abandoned", "breached", "waiting")] == ["–", "–", "–", "–"]
+    assert await tab.run("document.getElementById('nothing').hidden")
 
 
 async def test_a_restart_is_survived_and_silence_is_told(browser: Browser, exporter: Exporter) -> None:
@@ -383,6 +419,38 @@ async def test_it_can_be_read_in_light_and_dark_and_on_a_phone(browser: Browser,
         assert await tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         background = "rgb(15, 18, 23)" if dark else "rgb(245, 246, 248)"
         assert await tab.run("getComputedStyle(document.body).backgroundColor") == background
+
+
+CUT = """[...document.querySelectorAll('#queues tbody tr[aria-rowindex] span:not(.unseen)')].filter((each) =>
+  each.checkVisibility() && (each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight)
+).map((each) => each.textContent)"""
+
+
+async def test_no_number_and_no_usual_name_is_cut_off(browser: Browser, exporter: Exporter) -> None:
+    name = "Customer Service Germany, Level 1"
+    await exporter.publisher.publish(crowd(50, incident=name))
+    tab = await opened(browser, exporter.url)
+    for width in (1440, 1280, 1121, 1024, 993, 961, 900, 375):
+        await tab.look(width, 812)
+        await tab.until(f"innerWidth === {width}")
+        await tab.run(SETTLED)
+        assert (width, await tab.run(CUT)) == (width, [])
+        gap = await tab.run(
+            "document.getElementById('queues').getBoundingClientRect().right"
+            " - document.querySelector('tr[aria-rowindex]').lastElementChild.getBoundingClientRect().right"
+        )
+        assert gap < 20, f"an empty column at {width}"
+
+
+async def test_the_dot_of_a_chart_has_the_colour_of_the_list(browser: Browser, exporter: Exporter) -> None:
+    await exporter.publisher.publish(crowd(2))
+    tab = await opened(browser, exporter.url)
+    dots = await tab.run("""import('/static/sparkline.js').then(({ draw }) => [0, 1, 2, NaN].map((grade) => {
+      const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+      draw(svg, { values: [1, 2], now: 3, usual: null, grade, label: '' }, 100, 20);
+      return svg.querySelector('circle').getAttribute('class');
+    }))""")
+    assert dots == ["now", "now flagged", "now trouble", "now"]
 
 
 @pytest.mark.skipif("AXE_SCRIPT" not in os.environ, reason="AXE_SCRIPT names no axe.min.js (npm: axe-core)")

@@ -13,7 +13,7 @@ export function tellFindings(model, now) {
   write(element("headline"), current ? headline : "No current data");
   const span = current && window ? `In the ${format.span(window[1] - window[0])} to ${format.time(window[1], now)}` : "";
   write(element("when"), span);
-  if (threshold !== null) write(element("threshold"), String(threshold));
+  write(element("threshold"), threshold === null ? "the threshold" : String(threshold));
   const blank = element("finding").content.firstElementChild;
   const items = children(element("findings"), findings.length, () => blank.cloneNode(true));
   items.forEach((item, place) => fill(item, findings[place]));

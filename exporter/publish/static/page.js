@@ -120,7 +120,7 @@ function choose(choice, chosen = true) {
   tellTotals(model, rows);
   const text = `${format.count(rows.length)} of ${format.count(model.rows)}`;
   write(element("count"), text);
-  element("nothing").hidden = rows.length > 0;
+  element("nothing").hidden = rows.length > 0 || model.rows === 0;
   if (!chosen) return;
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => announce(`${text} queues listed`), SETTLED_MILLISECONDS);

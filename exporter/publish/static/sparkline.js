@@ -5,6 +5,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const EDGE = 4;
 const LATELY = 0.85; // where the end of the chart begins
+const DOT_CLASSES = ["now", "now flagged", "now trouble"]; // by grade, in the colours of the list
 
 function shape(kind, className, attributes) {
   const element = document.createElementNS(SVG, kind);
@@ -17,7 +18,7 @@ function shape(kind, className, attributes) {
  * `usual`: {mean, low, high} as of now or null; `lately`: it holds for the end of the chart alone, since contacts come
  * and go with the hours of the day. `now`: the current window's value, NaN for none.
  */
-export function draw(svg, { values, now, usual, troubled, label }, width, height) {
+export function draw(svg, { values, now, usual, grade, label }, width, height) {
   const known = [...values, now].filter(Number.isFinite);
   const top = Math.max(1e-9, ...known, usual ? usual.high : 0) * 1.04;
   const x = (place) => EDGE + (place * (width - 2 * EDGE)) / values.length;
@@ -33,7 +34,7 @@ export function draw(svg, { values, now, usual, troubled, label }, width, height
   shapes.push(shape("path", "line", { d: line([...values, now], x, y) }));
   if (Number.isFinite(now)) {
     const dot = { cx: x(values.length), cy: y(now), r: 2.75 };
-    shapes.push(shape("circle", troubled ? "now troubled" : "now", dot));
+    shapes.push(shape("circle", DOT_CLASSES[grade] ?? "now", dot));
   }
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren(...shapes);

@@ -20,16 +20,21 @@ export function standing({ state, silence, shown, behind, now }) {
   if (state.tag === null) {
     return told("starting", "Starting", `The exporter has just started: no data yet.${asOf}`);
   }
-  if (state.status !== "success") return told("stale", "Stale", `${sentence(state.message)}${asOf}`);
+  const window = state.datasets.find((each) => each.name === "window");
+  const fetched = window?.fetched ? `The window was last fetched at ${format.time(window.fetched, now)}` : "";
+  if (state.status !== "success") {
+    // The snapshot is young, what it lacks is not: when it was made says nothing of the values.
+    const withdrawn = fetched ? ` ${fetched}; its values are withdrawn.` : "";
+    return told("stale", fetched ? "Stale" : "No data", `${sentence(state.message)}${shown?.status === "success" ? asOf : withdrawn}`);
+  }
   if (!shown) return told("starting", "Loading", "");
   if (shown.tag !== state.tag && behind > CATCHING_UP_MILLISECONDS) {
     return told("lost", "Not current", `Newer numbers cannot be fetched from the exporter.${asOf} Trying again.`);
   }
-  const window = state.datasets.find((each) => each.name === "window");
-  if (window?.staleAt && window.staleAt < now) {
-    return told("stale", "Stale", `Nothing was fetched since ${format.time(window.fetched, now)}.${asOf}`);
-  }
-  return told("live", `Live · updated ${format.duration(now - shown.created)} ago`, "");
+  if (window?.staleAt && window.staleAt < now) return told("stale", "Stale", `${fetched}.${asOf}`);
+  // A snapshot is made at every poll, also where the window could not be fetched: its age is not that of the numbers.
+  const age = now - Math.min(shown.created, window?.fetched ?? shown.created);
+  return told("live", `Live · updated ${format.duration(age)} ago`, "");
 }
 
 const told = (kind, brief, alarm) => ({ kind, brief, alarm });

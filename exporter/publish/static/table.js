@@ -8,7 +8,7 @@ import { draw } from "./sparkline.js";
 
 const BEYOND_SCREEN = 6;
 const DRAWING_MILLISECONDS = 12; // of a frame's 16
-const NARROW = window.matchMedia("(max-width: 56rem)"); // where page.css makes cards of the rows
+const NARROW = window.matchMedia("(max-width: 60rem)"); // where page.css makes cards of the rows
 const METRIC_WORDS = {
   abandonment_ratio: "abandoned",
   sla_breach_ratio: "service level",
@@ -167,8 +167,7 @@ function spacer() {
   const row = document.createElement("tr");
   row.className = "space";
   row.setAttribute("aria-hidden", "true");
-  row.append(document.createElement("td"));
-  row.firstChild.colSpan = 8;
+  row.append(document.createElement("td")); // one cell: spanning a hidden column would give that its width again
   return row;
 }
 

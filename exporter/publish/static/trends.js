@@ -78,6 +78,6 @@ export class Trends {
     const usual = Number.isFinite(mean) ? { mean, low: mean - reach, high: mean + reach, lately: !volume } : null;
     const text = volume ? format.percent : format.count;
     const label = `${words}, last ${this.span}: highest ${text(Math.max(...values, 0))}, now ${text(now)}`;
-    return { values, now, usual, troubled: model.score(metric, "grade", row) > 0, label };
+    return { values, now, usual, grade: model.score(metric, "grade", row), label };
   }
 }

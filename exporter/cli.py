@@ -1,7 +1,8 @@
 """The commands, their arguments and their exit codes.
 
 0 = done, or stopped by SIGTERM or SIGINT; 1 = something refused or failed; 2 = settings or arguments that cannot
-work, all faults at once, before a socket opens. Heavy parts are imported by the command that needs them.
+work, all faults at once, before a socket opens; 130 = `check` or `backtest` was interrupted. Heavy parts are
+imported by the command that needs them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OK, REFUSED, BAD_SETTINGS = 0, 1, 2
+OK, REFUSED, BAD_SETTINGS, INTERRUPTED = 0, 1, 2, 130
 #: The demo's own defaults: somebody is watching, and the simulated org grants what Genesys Cloud grants one client.
 DEMO_DEFAULTS = {"EXPORTER_POLL_INTERVAL": "15", "GENESYS_REQUESTS_PER_MINUTE": "300"}
 #: Beyond it, a poll every 15 seconds would not fit.
@@ -42,6 +44,8 @@ SIMULATE_PORT = 10421
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that the terminal or the pipe cannot write ends nothing
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return REFUSED
     except KeyboardInterrupt:
-        return OK
+        return INTERRUPTED if arguments.run in (_check, _backtest) else OK
     return code
 
 
@@ -140,6 +144,14 @@ def _whole_number(text: str, least: int, most: int) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
 
 
+def _tell(text: str) -> None:
+    """To stdout; whoever has stopped reading, as `head` does, has what he wanted."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes out the rest at its end
+
+
 def _complain(*lines: str) -> None:
     for line in lines:
         print(f"genesys-cloud-exporter: {line}", file=sys.stderr)
@@ -224,7 +236,7 @@ def _backtest(arguments: argparse.Namespace) -> int:
     )
     outputs = Outputs(arguments.scores, arguments.plot, arguments.queue, arguments.list)
     try:
-        print(backtest(arguments.file, options, outputs), end="")
+        _tell(backtest(arguments.file, options, outputs).rstrip("\n"))
     except BacktestError as error:  # an argument, too: what it names cannot work
         _complain(str(error))
         return BAD_SETTINGS
@@ -321,13 +333,13 @@ async def _check_access(settings: Settings) -> int:
         _complain(doubt)
     shared = open_shared(settings)
     redis = partial(redis_answers, shared) if shared else None
-    print(settings_table(settings.describe()), end="\n\n", flush=True)
+    _tell(f"{settings_table(settings.describe())}\n")
     async with open_client(settings, clock, lambda event: None) as client:
         result = await check_access(client.api, client.source, clock, redis)
-        print(table(result.rows))
+        _tell(table(result.rows))
         needed = check_budget(client.source.plan(result.directory), settings, result.queues)
     interval = rhythm_of(settings).interval_seconds
-    print(
+    _tell(
         f"budget  {needed:.1f} calls a minute for {result.queues} queues at an interval of {interval:g} s;"
         f" GENESYS_REQUESTS_PER_MINUTE is {settings.requests_per_minute}"
     )

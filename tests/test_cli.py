@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +21,7 @@ from exporter import __version__
 from exporter.cli import _demo_history, main
 from exporter.simulator import Fault, OrgConfig, SimulatedOrg, serve
 from tests.conftest import OrgAtWork
-from tests.end_to_end.processes import Process, run_to_end
+from tests.end_to_end.processes import Process, command, environment, run_to_end
 from tests.end_to_end.reading import Served
 
 REQUESTS = "genesys_exporter_api_requests_total"
@@ -40,6 +42,45 @@ async def org() -> AsyncIterator[OrgAtWork]:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+def past(folder: Path, name: str) -> str:
+    """A small file for `backtest`, whose one queue is called so."""
+    path = folder / "past.csv"
+    path.write_text("\n".join(REPLAYED.replace("Sales", name).splitlines()[:100]), "utf-8")
+    return str(path)
+
+
+# Output
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_name_that_stdout_cannot_write_ends_nothing(tmp_path: Path, encoding: str) -> None:
+    ended = run_to_end(tmp_path, "backtest", past(tmp_path, "サポート"), PYTHONIOENCODING=encoding)
+    assert ended.returncode == 0, ended.stderr
+    assert "????" in ended.stdout
+
+
+def test_a_reader_that_stops_early_is_no_failure(tmp_path: Path) -> None:
+    arguments = command("backtest", past(tmp_path, "Sales"))
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(  # noqa: S603
+        arguments, env=environment(tmp_path, {}), cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert process.returncode == 0
+    assert b"Traceback" not in process.stderr
+    assert b"Broken pipe" not in process.stderr
+
+
+def test_an_interrupted_backtest_is_no_success(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "past.csv")
+    with (
+        Process(tmp_path, "backtest", str(tmp_path / "past.csv")) as process,
+        (tmp_path / "past.csv").open("w"),  # once it reads
+    ):
+        assert process.stop(signal.SIGINT) == 130
 
 
 # Arguments

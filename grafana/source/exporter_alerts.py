@@ -37,14 +37,19 @@ def window_is(up: int) -> str:
 
 DOWN = Alert(
     name="GenesysExporterDown",
-    expr="absent(genesys_exporter_build_info)",
+    expr=lines(
+        "group by (job) (present_over_time(genesys_exporter_build_info[1d]))",
+        "unless on (job) genesys_exporter_build_info",
+        'or (label_replace(absent(genesys_exporter_build_info), "job", "any", "", "")',
+        "  unless on () present_over_time(genesys_exporter_build_info[1d]))",
+    ),
     for_="5m",
     severity=CRITICAL,
     audience=OPERATIONS,
-    summary="No Genesys Cloud exporter is scraped",
+    summary="No Genesys Cloud exporter is scraped (job: {job})",
     description=(
-        "Prometheus has had no exporter to scrape for 5 minutes: it is down, unreachable, or not in the scrape "
-        "configuration. No alert about queues can fire."
+        "Prometheus has had no exporter of this job to scrape for 5 minutes: it is down, unreachable, or not in the "
+        "scrape configuration. No alert about its queues can fire."
     ),
     panel=(EXPORTER_PAGE, AGE_PANEL),
 )
@@ -54,7 +59,7 @@ REPLICA_DOWN = Alert(
     expr=lines(
         "up == 0",
         "and on (job, instance) present_over_time(genesys_exporter_build_info[6h])",
-        "unless on () absent(genesys_exporter_build_info)",
+        "and on (job) genesys_exporter_build_info",
     ),
     for_="10m",
     severity=WARNING,

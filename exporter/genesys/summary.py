@@ -29,6 +29,7 @@ PAGE_SIZE = 2000
 MAX_PAGES = 10_000
 #: The buckets that the contract knows; it has no half hour.
 BUCKETS = ("PT15M", "PT1H", "PT4H", "PT1D")
+SUCCESS = "success"
 SELECT = ("totalContacts", "abandonedContacts", "slaBreaches")
 #: This contract tells neither answers nor flow-outs; its service level counts all contacts.
 _COUNTS = ("offered", "abandoned", "sla_breached", "sla_contacts")
@@ -59,6 +60,7 @@ class Paging(msgspec.Struct):
 class Page(msgspec.Struct):
     entities: list[msgspec.Raw] | None = None  # of Entity
     paging: Paging | None = None
+    status: Any = None
 
 
 class Report:
@@ -97,6 +99,8 @@ class Run:
     def take(self, body: bytes) -> Paging:
         """One page."""
         page = decode(body, Page, "summary")
+        if isinstance(page.status, str) and page.status.lower() != SUCCESS:
+            raise PayloadError('summary: the answer says by its "status" that it is none')
         for raw in rows_or_none(body, page.entities, "summary", "entities"):
             entity = part_of(raw, Entity)
             if entity is not None:
@@ -119,7 +123,7 @@ async def fetch_entities(
         paging = await in_thread(len(body), partial(run.take, body))
         if number == 1:
             allowed, promised = _pages_allowed(paging), paging.totalCount or 0
-        token = paging.nextPageToken
+        token = paging.nextPageToken or None  # a blank one leads nowhere
         if token is None:
             if len(run) < min(promised, paging.totalCount or 0):
                 raise PagingError(f"summary: the last page ends after {len(run)} entities of {promised}")

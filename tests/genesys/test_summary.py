@@ -133,7 +133,9 @@ async def test_more_pages_than_the_total_allows_are_a_fault(
     assert len(client.service.calls(SUMMARY)) == pages
 
 
-@pytest.mark.parametrize("paging", [None, {}, {"nextPageToken": None}, {"nextPageToken": None, "totalCount": None}])
+@pytest.mark.parametrize(
+    "paging", [None, {}, {"nextPageToken": None}, {"nextPageToken": None, "totalCount": None}, {"nextPageToken": ""}]
+)
 async def test_a_page_without_a_token_is_the_last(client: Client, paging: Any) -> None:
     client.service.script(SUMMARY, Reply({"entities": [entity()], "paging": paging}))
     assert await fetch(client) == ["q-1"]
@@ -289,6 +291,18 @@ async def test_a_chain_of_pages_that_ends_too_early_is_a_fault(client: Client) -
     client.service.script(SUMMARY, page(entity("q-1"), total=2))
     with pytest.raises(PagingError, match="ends after 1 entities of 2"):
         await fetch(client)
+
+
+async def test_an_answer_that_does_not_call_itself_a_success_is_no_silence(client: Client) -> None:
+    client.service.script(SUMMARY, Reply({"entities": [], "status": "error", "paging": {"nextPageToken": None}}))
+    with pytest.raises(PayloadError, match='"status"'):
+        await fetch(client)
+
+
+@pytest.mark.parametrize("status", [{}, {"status": None}, {"status": "Success"}, {"status": 200}])
+async def test_an_answer_need_not_say_that_it_is_one(client: Client, status: dict[str, Any]) -> None:
+    client.service.script(SUMMARY, Reply({"entities": [entity()], **status}))
+    assert await fetch(client) == ["q-1"]
 
 
 async def test_the_answer_to_another_question_is_none(client: Client) -> None:

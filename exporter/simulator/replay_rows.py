@@ -91,6 +91,8 @@ def _counted(
     answered = max(0, offered - abandoned)
     if cells.get("answeredContacts"):
         answered = _whole(cells, "answeredContacts", "a count of contacts")
+    elif "answeredContacts" in cells:  # a contract that does not tell it: who breached had one of both ends
+        answered = max(answered, breached - abandoned)
     if max(offered, answered + abandoned) > _MOST_CONTACTS:
         raise ReplayError(f"more than {_MOST_CONTACTS} contacts in a bucket: are the columns in the right order?")
     if breached > answered + abandoned:
@@ -110,4 +112,4 @@ def _whole(cells: Mapping[str, str], column: str, meaning: str) -> int:
 
 def _plain_text(cell: str) -> str:
     """An exported text without the apostrophe that defuses formulas in spreadsheets."""
-    return cell[1:] if cell[:1] == "'" and cell[1:2] in tuple("=+-@\t\r") else cell
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in tuple("=+-@\t\r\n") else cell

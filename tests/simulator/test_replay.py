@@ -282,6 +282,7 @@ def test_an_export_of_the_exporter_is_replayed_with_ids_and_media_types(tmp_path
         f"q1,'=Renewals,voice,{iso(begin)}/PT30M,10,10.0000,30.0000,8,1,3,0.1,-0.2,false\r\n",
         f"q1,'=Renewals,email,{iso(begin)}/PT30M,2,,,3,0,1,,,\r\n",
         f"q2,Größe,,{iso(begin)}/PT30M,4,25.0000,25.0000,,1,1,,,\r\n",
+        f"q3,Late,,{iso(begin)}/PT30M,1,0.0000,200.0000,,0,2,,,\r\n",  # offered in the bucket before
     ]
     path.write_text("\ufeff" + EXPORT + "".join(lines), encoding="utf-8")
     org = org_of(path)
@@ -289,12 +290,14 @@ def test_an_export_of_the_exporter_is_replayed_with_ids_and_media_types(tmp_path
     assert [(q.id, q.name, q.media_types) for q in org.queues] == [
         ("q1", "=Renewals", ("email", "voice")),
         ("q2", "Größe", ("voice",)),
+        ("q3", "Late", ("voice",)),
     ]
     cells = org.truth(NOW - timedelta(days=2), NOW + timedelta(days=2), 4 * 86_400)
     assert {cell[:2]: counts for cell, counts in cells.items()} == {
         ("q1", "voice"): (10, 8, 1, 0, 3, 9),
         ("q1", "email"): (2, 3, 0, 0, 1, 3),
         ("q2", "voice"): (4, 3, 1, 0, 1, 4),
+        ("q3", "voice"): (1, 2, 0, 0, 2, 2),
     }
     assert org.replay.past.bucket_seconds == 1800
 

@@ -72,16 +72,20 @@ REPLICA_DOWN = Alert(
 STALE = Alert(
     name="GenesysDataStale",
     expr=lines(
-        'time() - max by (job) (genesys_exporter_last_success_timestamp_seconds{dataset="window"})',
-        f"  > {STALE_SECONDS}",
+        # A restart forgets the last success; Prometheus does not. Where there never was one: since the start.
+        "time() - (",
+        '  max by (job) (max_over_time(genesys_exporter_last_success_timestamp_seconds{dataset="window"}[1d]))',
+        "  or max by (job) (genesys_exporter_config_last_reload_success_timestamp_seconds)",
+        f") > {STALE_SECONDS}",
+        "and on (job) group by (job) (genesys_exporter_build_info)",
     ),
     for_="2m",
     severity=CRITICAL,
     audience=OPERATIONS,
     summary="Queue data are {value:duration} old",
     description=(
-        "The current window was last fetched {value:duration} ago. What is shown of queues has been withdrawn, and no "
-        "alert about queues can fire."
+        "The current window was last fetched {value:duration} ago (if it ever was; otherwise the exporter started "
+        "then). What is shown of queues has been withdrawn, and no alert about queues can fire."
     ),
     panel=(EXPORTER_PAGE, AGE_PANEL),
 )

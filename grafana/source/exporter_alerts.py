@@ -98,8 +98,8 @@ DATASET_FAILING = Alert(
     audience=OPERATIONS,
     summary="Dataset {dataset} cannot be fetched",
     description=(
-        "Every poll of {dataset} has failed for 15 minutes; it was last fetched {since:time}. The other datasets are "
-        "not touched by it."
+        "Every poll of {dataset} has failed for 15 minutes; last fetched: {since:time}. Datasets without this alert "
+        "are not touched by it."
     ),
     panel=(EXPORTER_PAGE, DATASETS_PANEL),
     numbers={"since": Number("genesys_exporter_last_success_timestamp_seconds", ("job", "dataset"))},

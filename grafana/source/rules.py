@@ -68,12 +68,12 @@ def _rule(alert: Alert) -> dict[str, Any]:
 
 
 def _asked(number: Number, style: str) -> str:
-    """A template that asks Prometheus for the number by the alert's labels; nothing where there is none."""
+    """A template that asks Prometheus for the number by the alert's labels; "unknown" where there is none."""
     matchers = ",".join([*(f"{label}=%q" for label in number.by), *filter(None, [number.matchers.replace('"', "'")])])
     given = " ".join(f".Labels.{label}" for label in number.by)
     return (
         f'{{{{ with printf "{number.metric}{{{matchers}}}" {given} | query }}}}'
-        f"{{{{ . | first | value | {style} }}}}{{{{ end }}}}"
+        f"{{{{ . | first | value | {style} }}}}{{{{ else }}}}unknown{{{{ end }}}}"
     )
 
 

@@ -148,6 +148,7 @@ class Live:
             "message": shown.message if shown else NO_SNAPSHOT,
             "datasets": dataset_states(shown) if shown else [],
             "history": state_of(shown.snapshot) if shown and self._sparklines else None,
+            "droppedSeries": shown.snapshot.dropped_series if shown else 0,
             "historyBuckets": shown.snapshot.history_buckets if shown else None,
             "activity": self._activity.document(),
         }

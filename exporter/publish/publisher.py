@@ -8,6 +8,7 @@ datasets that have grown stale are left out, for which a new rendering is made o
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from exporter.clock import Clock
@@ -19,6 +20,8 @@ from exporter.publish.filters import ALL, RowFilter
 from exporter.publish.once import Document, Once
 from exporter.publish.responses import Ready
 from exporter.publish.shown import Shown
+
+logger = logging.getLogger(__name__)
 
 
 class View:
@@ -130,7 +133,18 @@ class Publisher:
         return snapshot.fresh(self._clock.now())
 
     def _swap(self, view: View) -> None:
+        if self.snapshot is not view.shown.snapshot:
+            self._tell_of_the_ceiling(self.snapshot, view.shown.snapshot)
         self._view = view
         self._on_series(view.exposition.series)
         for tell in self.on_swap:
             tell()
+
+    def _tell_of_the_ceiling(self, before: Snapshot | None, now: Snapshot) -> None:
+        """Once when it begins, and once when it is over."""
+        was = before.dropped_series if before else 0
+        if now.dropped_series and not was:
+            told = "the quietest queues are not shown: there are %d series more than EXPORTER_MAX_SERIES allows"
+            logger.warning(told, now.dropped_series)
+        elif was and not now.dropped_series:
+            logger.info("all queues are shown again")

@@ -384,6 +384,13 @@ async def test_a_disk_that_takes_no_history_is_told(
     assert ("history not written to disk" in brief) is not stored
 
 
+async def test_queues_beyond_the_ceiling_are_told(browser: Browser, exporter: Exporter) -> None:
+    await exporter.publisher.publish(crowd(50, dropped_series=1200))
+    tab = await opened(browser, exporter.url)
+    alarm = await tab.run("document.getElementById('alarm').textContent")
+    assert alarm == ("The quietest queues are not shown: there are 1,200 series more than EXPORTER_MAX_SERIES allows.")
+
+
 CONTRAST = """(() => {
   const channel = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import weakref
 from collections.abc import Iterator
 from datetime import timedelta
@@ -158,3 +159,16 @@ async def test_one_who_goes_away_does_not_stop_a_build_that_others_wait_for(cloc
     await asyncio.sleep(0)
     leaving.cancel()
     assert (await staying).startswith(b'{"status":"success"')
+
+
+async def test_a_ceiling_that_hides_queues_is_told_once_and_its_end_too(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    publisher = Publisher(clock)
+    for place, dropped in enumerate((0, 40, 50, 0, 0)):
+        await publisher.publish(snapshot(id=1772356565250 + place, dropped_series=dropped))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the quietest queues are not shown: there are 40 series more than EXPORTER_MAX_SERIES allows",
+        "all queues are shown again",
+    ]

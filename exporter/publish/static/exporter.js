@@ -32,11 +32,15 @@ export function tellExporter(state, now, silent) {
   lines.forEach((line, place) => [...line.children].forEach((each, part) => write(each, told[place][part])));
 }
 
-/** What has failed, a sentence each, unless it is `told` already; empty while all is well. */
-export function failures({ activity, datasets }, told) {
+/** What has failed or is missing, a sentence each, unless it is `told` already; empty while all is well. */
+export function failures({ activity, datasets, droppedSeries }, told) {
   const failed = datasets
     .filter((each) => each.up === false && !(each.message && told.includes(each.message)))
     .map((each) => `${DATASETS[each.name] ?? each.name}: ${each.message ?? "failed"}.`);
+  if (droppedSeries) {
+    const many = format.count(droppedSeries);
+    failed.push(`The quietest queues are not shown: there are ${many} series more than EXPORTER_MAX_SERIES allows.`);
+  }
   if (unwritten(activity)) failed.push("The disk does not take the history: closed buckets wait in memory.");
   return failed;
 }

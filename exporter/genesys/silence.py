@@ -4,7 +4,8 @@ Nothing is zero-filled, so that an empty answer is how the service says that not
 of an answer when something in between goes wrong. Comes in: how to read, and which contacts of which interval a
 reading tells. A silence that nobody has heard yet is read twice, also a long one beside a few contacts; one that
 earlier answers refute is a PayloadError, and from then on no silence is believed until somebody speaks again or
-patience ends. Lost rows are no silence.
+patience ends. A contact centre that opens or closes refutes nothing: its silence was heard before, or its contacts
+all lie on one side of the hour, and no closer than they did in other answers. Lost rows are no silence.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ MOST_SHARE = 0.99
 #: An answer about many buckets is read again where the contacts lie within less than this share of them: a contact
 #: centre is open for longer than a third of the day. Few buckets are wanted whole, or three of them.
 LEAST_EXTENT, FEW_BUCKETS = 1 / 3, 3
+#: So much of an interval must have been silent in an answer that was believed for nothing else to refute it.
+HEARD_SHARE = 0.5
+#: Contacts may lie somewhat closer than in another interval about the same time: by a quarter, and by chance as likely
+#: as LEAST_PROBABILITY (of a Poisson distribution, roughly).
+CLOSER, BY_CHANCE, BESIDES = 1.25, 5.0, 1.0
 #: Intervals with contacts that are remembered: two days of quarter hours, or some hours of polls beside them.
 REMEMBERED = 400
 
@@ -68,6 +74,7 @@ class Silence:
         self._clock = clock
         self._patience_seconds = patience_seconds
         self._heard: deque[Told] = deque(maxlen=REMEMBERED)
+        self._quiet: deque[Told] = deque(maxlen=REMEMBERED)
         self._doubted_since: float | None = None
         self._silent = False
 
@@ -97,12 +104,17 @@ class Silence:
                 self._doubted_since = None
             elif not _speaks(told):
                 return True
-        return any(self._refutes(heard, each) for each in told if not each.contacts for heard in self._heard)
+        speaking = [*self._heard, *(each for each in told if each.contacts)]
+        return any(
+            _refutes(heard, each) and not _may_lie_outside(heard, each, speaking)
+            for each in told
+            if not each.contacts and not self._was_quiet(each)
+            for heard in self._heard
+        )
 
-    def _refutes(self, heard: Told, silent: Told) -> bool:
-        common = min(heard.end, silent.end) - max(heard.start, silent.start)
-        share = min(MOST_SHARE, common / (heard.end - heard.start))
-        return common > 0 and heard.contacts * math.log1p(-share) < math.log(LEAST_PROBABILITY)
+    def _was_quiet(self, silent: Told) -> bool:
+        least = HEARD_SHARE * (silent.end - silent.start)
+        return any(_common(quiet, silent) >= least for quiet in self._quiet)
 
     def _accepted(self, reading: T, told_by: Callable[[T], list[Told]]) -> T:
         told = told_by(reading)
@@ -111,7 +123,37 @@ class Silence:
             self._heard.extend(each for each in told if each.contacts and each not in self._heard)
         if not reading.lost:
             self._silent = not _speaks(told)
+            self._quiet.extend(each for each in told if not each.contacts and each not in self._quiet)
         return reading
+
+
+def _common(one: Told, other: Told) -> int:
+    """Seconds that two intervals share; 0 or less where they do not."""
+    return min(one.end, other.end) - max(one.start, other.start)
+
+
+def _refutes(heard: Told, silent: Told) -> bool:
+    common = _common(heard, silent)
+    share = min(MOST_SHARE, common / (heard.end - heard.start))
+    return common > 0 and heard.contacts * math.log1p(-share) < math.log(LEAST_PROBABILITY)
+
+
+def _may_lie_outside(heard: Told, silent: Told, speaking: Iterable[Told]) -> bool:
+    """Whether what was heard may all lie in its part before, or after, the silence: no closer there than in others.
+
+    At the end of the day windows slide over the last contacts, and tell fewer and fewer; an answer that has lost its
+    contacts comes after one that has all of them.
+    """
+    before, after = heard.start < silent.start, heard.end > silent.end
+    if before == after:
+        return False
+    start, end = (heard.start, silent.start) if before else (silent.end, heard.end)
+    for other in speaking:
+        if other.start <= start and end <= other.end and (other.start, other.end) != (heard.start, heard.end):
+            usual = other.contacts * (end - start) / (other.end - other.start)
+            if heard.contacts <= CLOSER * usual + BY_CHANCE * math.sqrt(usual) + BESIDES:
+                return True
+    return False
 
 
 def _speaks_throughout(told: list[Told]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exporter.errors import PayloadError
-from exporter.genesys.silence import Silence, told_by_buckets, told_by_window
+from exporter.genesys.silence import Silence, Told, told_by_buckets, told_by_window
 from exporter.models import WINDOW_COLUMNS, BucketBatch, Lost, QueueTable, SeriesKey, Window
 from tests.conftest import FakeClock
 
@@ -143,3 +143,78 @@ async def test_lost_rows_are_no_silence(silence: Silence) -> None:
     assert await ask(silence, window(60, 0, Lost(others=True))) == 1
     with pytest.raises(PayloadError):
         await ask(silence, window(120, 0))
+
+
+class Heard:
+    """A reading of some intervals."""
+
+    lost = Lost()
+
+    def __init__(self, told: list[Told]) -> None:
+        self.told = told
+
+
+class Day:
+    """An org that is open from eight to eleven, and what its polls ask: the newest window, buckets that have closed."""
+
+    OPENS, CLOSES = 8 * 3600, 11 * 3600
+
+    def __init__(self, silence: Silence, clock: FakeClock, per_minute: float, interval: int) -> None:
+        self._silence, self._clock, self._interval = silence, clock, interval
+        self._contacts = np.arange(self.OPENS, self.CLOSES, 60 / per_minute)
+        self.now = self.OPENS - 2 * 3600 + 7
+
+    async def _ask(self, spans: list[tuple[int, int]], *, lost: tuple[int, ...] = ()) -> None:
+        counts = (np.searchsorted(self._contacts, span) for span in spans)
+        told = [
+            Told(*span, 0.0 if place in lost else float(end - start))
+            for place, (span, (start, end)) in enumerate(zip(spans, counts, strict=True))
+        ]
+
+        async def read() -> Heard:
+            return Heard(told)
+
+        await self._silence.believed(read, lambda heard: heard.told)
+
+    async def window(self, *, lost: bool = False) -> None:
+        end = self.now - 60
+        await self._ask([(end - 900, end)], lost=(0,) if lost else ())
+
+    async def history(self, *, lost: tuple[int, ...] = ()) -> None:
+        """The last two hours."""
+        end = (self.now - 60) // 900 * 900
+        await self._ask([(start, start + 900) for start in range(end - 7200, end, 900)], lost=lost)
+
+    async def until(self, seconds: int) -> None:
+        while self.now < seconds:
+            await self.window()
+            if (self.now - 60) % 900 < self._interval:
+                await self.history()
+            self.now += self._interval
+            self._clock.advance(self._interval)
+
+
+#: Contacts a minute, and seconds between polls.
+RHYTHMS = [(rate, interval) for rate in (0.5, 2, 6, 20, 200) for interval in (15, 60, 300)]
+#: Of eight contacts in a window, all may lie in five minutes.
+TELLING = [rhythm for rhythm in RHYTHMS if rhythm != (0.5, 300)]
+
+
+@pytest.fixture
+def day(silence: Silence, clock: FakeClock, request: pytest.FixtureRequest) -> Day:
+    return Day(silence, clock, *request.param)
+
+
+@pytest.mark.parametrize("day", RHYTHMS, indirect=True, ids=str)
+async def test_a_day_that_begins_and_ends_on_the_hour_is_believed(day: Day) -> None:
+    await day.until(Day.CLOSES + 3 * 3600)
+
+
+@pytest.mark.parametrize("day", TELLING, indirect=True, ids=str)
+@pytest.mark.parametrize("lost", [(7,), (4,), tuple(range(8))])
+async def test_a_silence_in_the_middle_of_such_a_day_is_not(day: Day, lost: tuple[int, ...]) -> None:
+    await day.until(Day.OPENS + 9000)
+    with pytest.raises(PayloadError):
+        await day.window(lost=True)
+    with pytest.raises(PayloadError):
+        await day.history(lost=lost)

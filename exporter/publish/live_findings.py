@@ -132,15 +132,21 @@ def _row_finding(shown: Shown, ranking: Ranking, row: int) -> Finding:
 
 
 def _org_findings(shown: Shown, *, outage: bool) -> list[Finding]:
-    """Media types of the whole org: those with far fewer contacts than usual, or those where more is worse."""
-    scores, media = shown.org_scores, shown.snapshot.org_media
-    return [
-        Finding(None, "All queues together", media[place], sentence(metric, scores, place), "")
-        for metric in METRICS
-        if scores is not None and metric in scores.metrics
-        for place in np.flatnonzero(scores.metrics[metric].anomaly == 1.0).tolist()
-        if _wanted(metric, scores.metrics[metric].z[place], outage=outage)
-    ]
+    """Media types of the whole org in trouble: those with far fewer contacts than usual, or where more is worse.
+
+    A rate matters by the contacts offered; those that the service level counts are not summed for the org.
+    """
+    scores, media, offered = shown.org_scores, shown.snapshot.org_media, shown.snapshot.org_offered
+    found = []
+    for metric in METRICS:
+        if scores is None or metric not in scores.metrics:
+            continue
+        score = scores.metrics[metric]
+        for place in np.flatnonzero(_graded(score, None if metric == OFFERED else offered) == TROUBLE).tolist():
+            if _wanted(metric, score.z[place], outage=outage):
+                more = "" if metric == OFFERED else f"{offered[place]:,.0f} contacts offered"
+                found.append(Finding(None, "All queues together", media[place], sentence(metric, scores, place), more))
+    return found
 
 
 def _wanted(metric: str, z: float, *, outage: bool) -> bool:

@@ -142,7 +142,8 @@ def test_an_outage_comes_before_the_queues_and_the_orgs_rates_after_them() -> No
         | one_metric(OFFERED, value=[80.0, 22.0], mean=[40.0, 80.0], z=[6.0, -6.5], anomaly=[1, 1]),
     )
     metrics = one_metric(ABANDONMENT, value=[0.9], z=[5.0], anomaly=[1])
-    made = shown(scores=Scores("seasonal", 3.0, metrics), org_scores=org, **rows(1))
+    scores = Scores("seasonal", 3.0, metrics)
+    made = shown(scores=scores, org_scores=org, org_offered=col(80, 22), **rows(1))
     told = [(found.row, found.media_type, found.text.split(",")[0]) for found in findings(made, rank(made), 9)]
     assert told == [
         (None, "voice", "22 contacts offered"),
@@ -151,6 +152,26 @@ def test_an_outage_comes_before_the_queues_and_the_orgs_rates_after_them() -> No
         (None, "chat", "80 contacts offered"),
     ]
     assert len(findings(made, rank(made))) == 3
+    assert [found.more for found in findings(made, rank(made), 9) if found.row is None] == [
+        "",
+        "80 contacts offered",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("offered", "value", "told"), [(3, 0.667, False), (60, 0.21, False), (60, 0.26, True), (5, 0.9, True)]
+)
+def test_a_flag_of_the_org_is_trouble_by_as_many_contacts_as_one_of_a_queue(
+    offered: float, value: float, told: bool
+) -> None:
+    org = Scores(
+        "seasonal", 3.0, one_metric(ABANDONMENT, value=[0.0, value], mean=[0.0, 0.2], z=[0, 5], anomaly=[0, 1])
+    )
+    calm = Scores("seasonal", 3.0, one_metric(ABANDONMENT, value=[0.1], z=[0.5], anomaly=[0]))
+    made = shown(scores=calm, org_scores=org, org_offered=col(0, offered), **rows(1))
+    assert bool(findings(made, rank(made))) is told
+    assert ("all together are" in headline(made, rank(made))) is told
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 In: the buckets of a file and the present moment. Out: a `Place`: one constant shift for the whole run. Whole weeks are
 preferred, so that weekday and time of day are the file's own, with 28 days of data behind now and the more ahead the
-better; where nothing goes on around that time, the nearest busy time of the file is taken instead, and the shift is
-then a whole number of buckets. When the data ends, it begins again after a whole number of weeks.
+better; where nothing goes on around that time, or less than a day lies behind it, a busy time of the file is taken
+instead, and the shift is then a whole number of buckets. When the data ends, it begins again after a whole number of weeks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from exporter.simulator.replay_file import PastBuckets
 HOUR, DAY, WEEK = 3600, 86_400, 604_800
 #: Data wanted behind now: the longest baseline that the scores were judged with.
 WANTED_BEHIND = 28 * DAY
+#: With less there is nothing to measure now against.
+_LEAST_BEHIND = DAY
 #: A hole longer than this ends a run of data: the replay begins again instead of playing silence.
 _LONGEST_HOLE = WEEK
 
@@ -80,8 +82,9 @@ def _runs(past: PastBuckets) -> list[tuple[int, int]]:
 
 
 def _same_time_of_week(present: int, run: tuple[int, int]) -> range:
-    """The moments of the run that lie whole weeks before now."""
-    return range(run[0] + (present - run[0]) % WEEK, run[1], WEEK)
+    """The moments of the run that lie whole weeks before now, with data behind them."""
+    begin = run[0] + _LEAST_BEHIND
+    return range(begin + (present - begin) % WEEK, run[1], WEEK)
 
 
 def _merit(run: tuple[int, int], moment: int) -> tuple[bool, int, int]:

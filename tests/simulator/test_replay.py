@@ -219,6 +219,18 @@ def test_a_short_file_gives_what_it_has(tmp_path: Path, count: int) -> None:
     assert 8 <= moment % 86_400 / 3600 < 18
 
 
+@pytest.mark.parametrize("hour", [9, 12, 17])
+def test_a_week_is_not_played_from_its_beginning(tmp_path: Path, hour: int) -> None:
+    """So is an export of the last seven days: this time a week ago is where it begins."""
+    path = tmp_path / "week.csv"
+    path.write_text(weeks_of(1))
+    now = datetime.fromtimestamp(BEGIN + 1000 * WEEK, UTC).replace(hour=hour)
+    replay = anchored(path, now)
+    moment = now.timestamp() - replay.shift_seconds
+    assert BEGIN + 86_400 <= moment <= BEGIN + WEEK
+    assert 8 <= moment % 86_400 / 3600 < 18
+
+
 def test_a_single_bucket_is_enough() -> None:
     org = org_of_text("A,{t},3,1,1\n")
     assert sum(c.offered for c in org.truth(NOW - timedelta(days=1), NOW + timedelta(days=1), 86_400).values()) == 3

@@ -3,7 +3,8 @@
 In: the buckets of a file and the present moment. Out: a `Place`: one constant shift for the whole run. Whole weeks are
 preferred, so that weekday and time of day are the file's own, with 28 days of data behind now and the more ahead the
 better; where nothing goes on around that time, or less than a day lies behind it, a busy time of the file is taken
-instead, and the shift is then a whole number of buckets. When the data ends, it begins again after a whole number of weeks.
+instead, and the shift is then a whole number of buckets. When the data ends, it begins again after a whole number of
+weeks.
 """
 
 from __future__ import annotations

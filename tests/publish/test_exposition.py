@@ -55,7 +55,7 @@ genesys_exporter_snapshot_timestamp_seconds 1772356565.25
 # TYPE genesys_queue_offered_contacts gauge
 genesys_queue_offered_contacts{queue_id="q1",queue_name="Sales",media_type="voice"} 12
 genesys_queue_offered_contacts{queue_id="q2",queue_name="He said \"100%\\n\"\nand left",media_type=""} 0
-# HELP genesys_queue_abandonment_ratio Abandoned by offered contacts in the current window, 0 to 1.
+# HELP genesys_queue_abandonment_ratio Abandoned by offered contacts in the current window; 1 means all.
 # TYPE genesys_queue_abandonment_ratio gauge
 genesys_queue_abandonment_ratio{queue_id="q1",queue_name="Sales",media_type="voice"} 0.25
 # HELP genesys_queue_zscore Deviations of the window's value from the queue's own baseline.

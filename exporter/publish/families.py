@@ -84,7 +84,9 @@ FAMILIES: tuple[Family, ...] = (
         "sla_breached",
         "Contacts in the current window that missed the service level.",
     ),
-    _queue("abandonment_ratio", "abandonment_ratio", "Abandoned by offered contacts in the current window; 1 means all."),
+    _queue(
+        "abandonment_ratio", "abandonment_ratio", "Abandoned by offered contacts in the current window; 1 means all."
+    ),
     _queue("sla_breach_ratio", "sla_breach_ratio", "Share of contacts that missed the service level; 1 means all."),
     _queue("service_level_target_ratio", "service_level_target_ratio", "Service level that the queue aims at, 0 to 1."),
     _queue(

@@ -204,7 +204,7 @@ SELF_FAMILIES: tuple[SelfFamily, ...] = (
     SelfFamily("genesys_exporter_rejected_entities_total", "counter", "Rows refused as senseless.", ("reason",)),
     SelfFamily("genesys_exporter_dropped_series_total", "counter", "Series left out for the series ceiling, summed."),
     SelfFamily("genesys_exporter_series", "gauge", "Samples of queues and organisation on the latest /metrics."),
-    SelfFamily("genesys_exporter_history_buckets", "gauge", "Closed buckets of time in the baseline."),
+    SelfFamily("genesys_exporter_history_buckets", "gauge", "Closed buckets of time in the baseline.", optional=True),
     SelfFamily(
         "genesys_exporter_history_missing_buckets",
         "gauge",

@@ -87,7 +87,6 @@ class SelfMetrics:
         self._last_success = self._gauge("genesys_exporter_last_success_timestamp_seconds")
         self._data_end = self._gauge("genesys_exporter_data_end_timestamp_seconds")
         self._series = self._gauge("genesys_exporter_series")
-        self._history_buckets = self._gauge("genesys_exporter_history_buckets")
         self._reload_good = self._gauge("genesys_exporter_config_last_reload_successful")
         self._reloaded = self._gauge("genesys_exporter_config_last_reload_success_timestamp_seconds")
         self._file_good = self._gauge("genesys_exporter_file_last_reload_successful")
@@ -162,7 +161,7 @@ class SelfMetrics:
                 self._up.labels(name).set(float(state.up))
             _set_time(self._last_success, name, state.last_success)
             _set_time(self._data_end, name, state.data_end)
-        self._history_buckets.set(snapshot.history_buckets)
+        self._optional.set("genesys_exporter_history_buckets", snapshot.history_buckets)
         if snapshot.scores is not None:
             self._optional.set("genesys_exporter_anomaly_threshold", snapshot.scores.threshold)
         self._dropped.inc(snapshot.dropped_series)

@@ -54,6 +54,12 @@ def test_counters_with_known_labels_exist_from_the_start(metrics: SelfMetrics) -
     assert found["genesys_exporter_poll_duration_seconds_bucket", "+Inf"] == 0
 
 
+def test_a_history_that_was_only_just_read_is_not_an_empty_one(metrics: SelfMetrics) -> None:
+    assert ("genesys_exporter_history_buckets",) not in read(metrics)
+    metrics.on_snapshot(snapshot(history_buckets=0))
+    assert read(metrics)["genesys_exporter_history_buckets",] == 0
+
+
 def test_what_nobody_has_told_has_no_sample(metrics: SelfMetrics) -> None:
     metrics.on_snapshot(snapshot(datasets={"window": DatasetState(), "queues": DatasetState(up=False)}))
     found = read(metrics)

@@ -81,7 +81,9 @@ def decode(body: bytes, shape: type[T], endpoint: str) -> T:
     try:
         decoded: T = _decoder(shape).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PayloadError(f"{endpoint}: the answer is not what the contract promises: {_cause(error)}") from error
+        raise PayloadError(
+            f"{endpoint}: the answer is not what the contract promises: {_cause(error, body)}"
+        ) from error
     return decoded
 
 
@@ -126,9 +128,14 @@ def rows_or_none(body: bytes, rows: list[msgspec.Raw] | None, endpoint: str, *na
 _decoder: Callable[[Any], msgspec.json.Decoder[Any]] = cache(msgspec.json.Decoder)
 
 
-def _cause(error: Exception) -> str:
-    """The decoder's words name the place and the type, never the value."""
-    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+def _cause(error: Exception, body: bytes) -> str:
+    """The decoder's words name the place and the type, never the value. A page from a proxy has no such place."""
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    begin = bytes(body[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(b"<"):
+        return "it is a page (HTML or XML), as proxies and gateways send them, and no JSON"
+    return str(error) if body else "it is empty"
 
 
 def uncollected(parse: Callable[P, T]) -> Callable[P, T]:

@@ -117,6 +117,22 @@ def test_the_message_names_the_place_and_never_the_value() -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<!doctype html><title>Sign in, anna</title>", "it is a page (HTML or XML)"),
+        (b"\xef\xbb\xbf\r\n <html>", "it is a page (HTML or XML)"),
+        (b"", "it is empty"),
+        (b"upstream error", "malformed"),
+    ],
+)
+def test_what_is_no_json_at_all_is_told_as_what_it_is(body: bytes, told: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        decode(body, dict[str, int], "queues")
+    assert told in str(caught.value)
+    assert "anna" not in str(caught.value)
+
+
 def test_rejects_are_told_once_by_reason_with_their_number() -> None:
     rejects, told = Rejects(), list[Any]()
     for reason in ("type", "range", "type"):

@@ -28,8 +28,6 @@ WRITE_BYTES = 256 * 1024
 #: not, and often takes longer.
 MANY_BYTES, LARGE_WRITE_BYTES = 4 * 1024 * 1024, 512 * 1024
 ONE_PIECE_BYTES = WRITE_BYTES
-#: The first write takes the head along, for which it is copied: the reader wakes up to something, and soon.
-FIRST_BYTES = 32 * 1024
 YIELD_BYTES = 1024 * 1024
 #: The time to take a write in begins anew only when this share of it is over: a timer costs as much as a write.
 PATIENCE_STEP_SHARE = 1 / 16
@@ -82,9 +80,8 @@ def in_pieces(parts: Sequence[bytes]) -> list[Piece]:
         return [b"".join(parts)]
     size = WRITE_BYTES if length < MANY_BYTES else LARGE_WRITE_BYTES
     view, others = memoryview(parts[0]), parts[1:]
-    start = min(FIRST_BYTES, len(view))
-    end = start + (len(view) - start) // size * size
-    return [view[:start], *_cut_up(view[start:end], size), *_cut_up(b"".join((view[end:], *others)), size)]
+    end = len(view) // size * size
+    return [*_cut_up(view[:end], size), *_cut_up(b"".join((view[end:], *others)), size)]
 
 
 class Ready:

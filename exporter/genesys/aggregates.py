@@ -156,14 +156,24 @@ def parse_buckets(
     starts = np.arange(span.start_seconds, span.end_seconds, bucket_seconds, dtype=np.int64)
     found, table = _read(bodies, Intervals(span, bucket_seconds), selection, rejects, asked)
     series: dict[SeriesKey, int] = {}
-    seen: dict[tuple[int, int], int] = {}
-    for place, (key, position) in found:
-        column = series.setdefault(key, len(series))
-        _take(seen, (position, column), (position, key), place, table, rejects)
-    told, keys = _believed(seen), tuple(series)
-    rejects.found((position, keys[column]) for position, column in told)
+    cells = [(place, position, series.setdefault(key, len(series))) for place, (key, position) in found]
+    keys = tuple(series)
+    told = _told_once(np.array(cells, np.int64).reshape(-1, 3), keys, table, rejects)
+    rejects.found((position, keys[column]) for _, position, column in told)
     counts = _dense(told, table, len(starts), len(series))
     return BucketBatch(bucket_seconds, starts, keys, counts, lost=rejects.what_is_lost())
+
+
+def _told_once(cells: IntColumn, keys: Sequence[SeriesKey], table: NDArray[np.float64], rejects: Rejects) -> IntColumn:
+    """Rows of (place in the table, bucket, series) without those of cells that are told twice."""
+    flat = cells[:, 1] * len(keys) + cells[:, 2]
+    if not len(flat) or np.bincount(flat).max() == 1:
+        return cells
+    seen: dict[tuple[int, int], int] = {}
+    for place, position, column in cells.tolist():
+        _take(seen, (position, column), (position, keys[column]), place, table, rejects)
+    told = [(place, *where) for where, place in _believed(seen).items()]
+    return np.array(told, np.int64).reshape(-1, 3)
 
 
 class _Cells:
@@ -279,15 +289,12 @@ def _believed(taken: dict[K, int]) -> dict[K, int]:
     return {where: place for where, place in taken.items() if place != _DOUBTED}
 
 
-def _dense(
-    cells: dict[tuple[int, int], int], table: NDArray[np.float64], buckets: int, series: int
-) -> dict[str, IntColumn]:
-    places = np.array(list(cells), dtype=np.int64).reshape(len(cells), 2)
-    values = table[list(cells.values())]
+def _dense(cells: IntColumn, table: NDArray[np.float64], buckets: int, series: int) -> dict[str, IntColumn]:
+    places, positions, columns = cells.T
     counts = {}
     for name in BUCKET_COUNTS:
         counts[name] = np.zeros((buckets, series), dtype=np.int64)
-        counts[name][places[:, 0], places[:, 1]] = values[:, _COLUMN[name]].astype(np.int64)
+        counts[name][positions, columns] = table[places, _COLUMN[name]].astype(np.int64)
     return counts
 
 

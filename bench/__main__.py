@@ -121,7 +121,7 @@ def _sections(figures: Figures, sizes: Sequence[int]) -> list[str]:
         parts += ["## The scrape", "Fifteen series a queue; all servers up at once, paired rounds.", _scraped(figures)]
         parts += ["Most memory that a server had, MB:", by_size(sizes, figures.memory)]
     if figures.prometheus:
-        said = "`scrape_duration_seconds` of one Prometheus with both as targets, in ms; nginx serves the same bytes."
+        said = "Median `scrape_duration_seconds` of one Prometheus with both as targets, in ms; nginx: the same bytes."
         parts += ["## What Prometheus says", said, by_size(sizes, figures.prometheus)]
     return parts
 

@@ -1,7 +1,7 @@
 """What a real Prometheus says that a scrape takes: ours, and nginx with the very same bytes, as two of its targets.
 
-Comes in: a number of queues. Goes out: `scrape_duration_seconds` of both, averaged over the scrapes, and how many there
-were. Most of it is Prometheus' own work on the bytes.
+Comes in: a number of queues. Goes out: the median `scrape_duration_seconds` of both. Most of it is Prometheus' own work
+on the bytes, and now and then, for either target, its own collection of garbage: an average would tell that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ scrape_configs:
 """
 
 
-def durations(queues: int, scrapes: int = 10) -> dict[str, float] | None:
+def durations(queues: int, scrapes: int = 15) -> dict[str, float] | None:
     """Milliseconds by target; None, and a loud word, where Prometheus or nginx is not installed."""
     program = shutil.which("prometheus")
     if program is None:
@@ -52,10 +52,10 @@ def durations(queues: int, scrapes: int = 10) -> dict[str, float] | None:
         time.sleep(3 * INTERVAL_SECONDS)  # the first scrapes, which make the series, do not count
         seconds = scrapes * INTERVAL_SECONDS
         time.sleep(seconds)
-        return {job: 1000 * _average(port, job, seconds) for job in (OURS, "nginx")}
+        return {job: 1000 * _median(port, job, seconds) for job in (OURS, "nginx")}
 
 
-def _average(port: int, job: str, seconds: int) -> float:
-    query = f'avg_over_time(scrape_duration_seconds{{job="{job}"}}[{seconds}s])'
+def _median(port: int, job: str, seconds: int) -> float:
+    query = f'quantile_over_time(0.5, scrape_duration_seconds{{job="{job}"}}[{seconds}s])'
     found = json.loads(ask(port, f"/api/v1/query?{urllib.parse.urlencode({'query': query})}"))["data"]["result"]
     return float(found[0]["value"][1])

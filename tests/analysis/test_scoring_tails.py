@@ -1,4 +1,4 @@
-"""Tails against exact fractions and, where SciPy is installed, against its distributions."""
+"""Tails against exact fractions, and against SciPy's distributions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from exporter.analysis.scoring.tails import betabinomial_z, log_gamma, negative_binomial_z, normal_z
+from exporter.analysis.scoring.tails import EXACT_STDDEV, betabinomial_z, log_gamma, negative_binomial_z, normal_z
 
 NORMAL = NormalDist()
 
@@ -36,14 +37,16 @@ def z_of(n, x, p, rho) -> float:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 25, 60])
 @pytest.mark.parametrize(("p", "rho"), [(0.05, 0.03), (0.5, 0.1), (0.9, 0.001), (0.01, 0.3), (0.3, 0.9)])
-def test_small_betabinomial_tails_are_exact(n, p, rho):
+def test_small_betabinomial_tails_are_exact_and_wide_ones_close(n, p, rho):
     size = Fraction(1 - Fraction(rho)) / Fraction(rho)
     pmf = betabinomial_pmf(n, Fraction(p) * size, (1 - Fraction(p)) * size)
     deviation = math.sqrt(n * p * (1 - p) * (1 + (n - 1) * rho))
-    if deviation > 8:
-        pytest.skip("not summed term by term")
     for x in range(n + 1):
-        assert z_of(n, x, p, rho) == pytest.approx(mid_p_z(pmf, x), abs=1e-7)
+        wanted = mid_p_z(pmf, x)
+        if deviation <= EXACT_STDDEV:
+            assert z_of(n, x, p, rho) == pytest.approx(wanted, abs=1e-7)
+        elif abs(wanted) < 3.1:
+            assert z_of(n, x, p, rho) == pytest.approx(wanted, abs=0.05)
 
 
 def test_by_hand_one_contact_and_even_odds():
@@ -55,7 +58,6 @@ def test_by_hand_one_contact_and_even_odds():
 @pytest.mark.parametrize("rho", [0.001, 0.01, 0.05])
 @pytest.mark.parametrize("p", [0.03, 0.1, 0.4, 0.8])
 def test_large_betabinomial_tails_agree_with_scipy(p, rho):
-    stats = pytest.importorskip("scipy.stats")
     n = 2000
     x = np.unique(
         stats.betabinom.ppf(stats.norm.cdf(np.arange(-3.0, 4.2, 0.5)), n, p * (1 / rho - 1), (1 - p) * (1 / rho - 1))
@@ -71,7 +73,6 @@ def test_large_betabinomial_tails_agree_with_scipy(p, rho):
 @pytest.mark.parametrize("spread", [0.01, 0.1, 1.0])
 @pytest.mark.parametrize("mean", [0.001, 0.5, 4, 30, 900])
 def test_negative_binomial_tails_agree_with_scipy(mean, spread):
-    stats = pytest.importorskip("scipy.stats")
     size = 1 / spread
     whole = stats.nbinom(size, size / (size + mean))
     x = np.unique(whole.ppf(stats.norm.cdf(np.arange(-3.5, 4.6, 0.5))))

@@ -37,7 +37,7 @@ EFFORT_SECONDS, FIT_SECONDS, CELL_SECONDS = 15.0, 0.008, 5e-8
 SCORES_TOGETHER = 5000
 #: A young history changes fast: its model grows no older than this share of it.
 AGE_SHARE = 0.125
-#: Buckets that slide together: the sums of their baselines' ends take 60 bytes a bucket and series, 24 MB.
+#: Buckets that slide together: the sums of their baselines' ends take 24 bytes a bucket and series, 10 MB.
 SLIDING_CELLS, SLIDING_BUCKETS = 400_000, 256
 
 

@@ -420,10 +420,20 @@ def test_buckets_outside_the_span_twice_or_of_another_length_are_left_out() -> N
         cell(metric("nOffered", count=3), when=at(-1)),
         cell(metric("nOffered", count=4), when=at(4)),
         cell(metric("nOffered", count=5), when="2026-03-02T09:00:00.000Z/2026-03-02T10:00:00.000Z"),
+        cell(metric("nOffered", count=6), when=at(2)),
     ]
     batch, rejected = buckets_of(body(row(*cells)))
-    assert batch.counts["offered"].tolist() == [[0], [0], [0], [0]]
+    assert batch.counts["offered"].tolist() == [[0], [0], [6], [0]]
     assert rejected == {"duplicate": 1, "outside_window": 3}
+
+
+def test_a_series_that_contradicts_itself_everywhere_is_no_series_of_zeros() -> None:
+    rejects = Rejects()
+    twice = row(*(cell(metric("nOffered", count=count), when=at(0)) for count in (1, 2)), queue="q-2")
+    batch = parse_buckets([body(twice, row(cell(metric("nOffered", count=7), when=at(3))))], SPAN, 900, ALL, rejects)
+    assert batch.keys == (SeriesKey("q-1", "voice"),)
+    assert batch.counts["offered"].tolist() == [[0], [0], [0], [7]]
+    assert batch.lost.cells == {(0, SeriesKey("q-2", "voice"))}
 
 
 def test_a_series_of_which_nothing_could_be_read_is_no_series_of_zeros() -> None:

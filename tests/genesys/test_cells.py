@@ -76,7 +76,7 @@ def test_cells_read_by_the_column_say_what_they_say_one_by_one(odd: list[list[di
 
 
 def test_ordinary_cells_are_all_read_by_the_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.genesys.aggregates._values", None)  # the way of one cell after another
+    monkeypatch.setattr("exporter.genesys.cell_table.read_cell", None)  # the way of one cell after another
     table, *_ = parsed(answer([ordinary(5 + i) for i in range(20)]))
     assert table.columns["offered"].tolist() == [5.0 + i for i in range(20)]
     assert table.columns["answered_seconds"].tolist() == [(5 + i) * 1.5 for i in range(20)]

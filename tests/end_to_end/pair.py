@@ -22,13 +22,15 @@ from exporter.simulator import OrgConfig, SimulatedOrg, serve
 from exporter.simulator.request_log import LoggedRequest
 from tests.end_to_end.leaping import LeapingClock
 from tests.end_to_end.processes import Process
-from tests.end_to_end.reading import Served
+from tests.end_to_end.reading import QUARTER, Served
 from tests.end_to_end.redis_server import RedisServer, Wire
 
 INTERVAL_SECONDS = 4.0
 #: Twice what one replica's polls need, so that two pollers would pass the gate and be seen.
 CALLS_PER_MINUTE = 60
 QUEUES = 4
+#: What the wall clock stands at when a test begins: ten minutes before the next bucket closes, whatever time it is.
+PHASE_SECONDS = 300.0
 PASSWORD = "s3cret-of-redis"
 
 _ID = re.compile(r"^genesys_exporter_snapshot_id (\S+)$", re.MULTILINE)
@@ -218,6 +220,7 @@ async def eventually(met: Callable[[], Awaitable[object]], within_seconds: float
 async def paired(program: str, folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[Pair]:
     """An org and a Redis, the program; their end and that of all replicas with the context."""
     clock = LeapingClock(folder / "leap")
+    clock.set((PHASE_SECONDS - time.time()) % QUARTER.total_seconds())
     org = SimulatedOrg(OrgConfig(queues=QUEUES), clock=clock.now)
     with RedisServer(program, folder / "redis", password=PASSWORD) as redis:
         async with serve(org) as url:

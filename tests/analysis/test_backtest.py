@@ -134,7 +134,7 @@ def test_every_method_lists_the_surge_and_seasonal_lists_little_else(surge):
     options = BacktestOptions(methods=("seasonal", "robust", "zscore"))
     report = run_backtest(surge, options, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (3 * len(surge.history.starts),) * 2
-    assert report.counted_weeks == pytest.approx(1 / 7)
+    assert report.counted_seconds == 86_400
     noon = {MONDAY + (7 * 24 + 12 + k) * 3600 for k in range(2)}
     for summary in report.methods:
         assert {each.start_seconds for each in summary.flagged if each.key.queue_id == "q1"} & noon
@@ -198,6 +198,67 @@ def test_methods_are_compared_by_alarms_surprises_and_agreement(surge):
     assert f"{len(both)} buckets flagged by both, {alone['seasonal'] - len(both)} by seasonal alone" in text
     assert "|z| > 3 in abandonment_ratio 4.26%" in text
     assert "  seasonal (threshold 3)" in text
+
+
+def told_of(tmp_path, quarters, queues=("A",), media_types=("voice",), methods=("seasonal",)):
+    """The text about so many quarter hours; in the sixth, and in every 96th after it, half of the contacts give up."""
+    rows = [
+        f"{queue},{media_type},{MONDAY + 900 * k},60,{30 if k % 96 == 5 else k % 3},9\n"
+        for queue in queues
+        for media_type in media_types
+        for k in range(quarters)
+    ]
+    past = read_past(file_of(tmp_path, "queue,media_type,t,offered,abandoned,sla_breach\n" + "".join(rows)))
+    return describe(run_backtest(past, BacktestOptions(methods=methods))).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("quarters", "span", "alarms", "weekly"),
+    [
+        (6, "90 minutes", "1", False),
+        (96, "24 hours", "1", False),
+        (191, "47.75 hours", "2", False),
+        (192, "2.0 days", "7.00", True),
+        (14 * 96, "7.0 days", "7.00", True),
+        (28 * 96, "3.0 weeks", "7.00", True),
+    ],
+)
+def test_alarms_a_week_are_told_where_two_days_were_counted_and_else_those_that_there_were(
+    tmp_path, quarters, span, alarms, weekly
+):
+    head, *lines = told_of(tmp_path, quarters, methods=("zscore",))
+    assert f"alarms counted over {span}, each bucket" in head
+    assert [line.split("  ")[1] for line in lines if line.startswith("  alarms ")] == [
+        "alarms per week" if weekly else f"alarms in {span}"
+    ]
+    assert next(line for line in lines if "  A (voice)" in line and ABANDONMENT in line).split()[-1] == alarms
+    foot = "a queue and week, all metrics" if weekly else "all queues and metrics"
+    assert next(line for line in lines if foot in line).split()[-1] == alarms
+
+
+@pytest.mark.parametrize(
+    ("quarters", "head", "own"), [(96, "alarms in 24 hours", "4"), (192, "alarms a queue", "14.00")]
+)
+def test_the_comparison_counts_as_the_methods_do(tmp_path, quarters, head, own):
+    lines = told_of(tmp_path, quarters, ("A", "B"), ("voice", "chat"), ("zscore", "robust"))
+    place = next(k for k, line in enumerate(lines) if line.startswith(f"  {head}") and "own" in line)
+    assert lines[place + 1].split()[3] == own
+
+
+def test_queues_are_counted_as_queues_and_their_media_types_beside_them(tmp_path):
+    assert told_of(tmp_path, 2)[0].startswith("1 queue, 2 buckets of 15 minutes")
+    assert told_of(tmp_path, 1)[0].startswith("1 queue, 1 bucket of 15 minutes")
+    assert told_of(tmp_path, 2, media_types=("voice", "chat", "email"))[0].startswith("1 queue with 3 media types, 2 b")
+    two = told_of(tmp_path, 2, ("A", "B"), ("voice", "chat"))
+    assert two[0].startswith("2 queues with 4 pairs of queue and media type, 2 buckets")
+    assert told_of(tmp_path, 2, ("A", "B"))[0].startswith("2 queues, 2 buckets")
+
+
+def test_what_is_not_listed_is_called_what_it_is(tmp_path):
+    names = [f"q{k}" for k in range(105)]
+    assert "  … and 5 queues with fewer alarms" in told_of(tmp_path, 6, names)
+    both = told_of(tmp_path, 6, names[:55], ("voice", "chat"))
+    assert "  … and 10 pairs of queue and media type with fewer alarms" in both
 
 
 def test_of_many_flagged_buckets_the_farthest_out_are_kept_and_all_are_counted(surge):

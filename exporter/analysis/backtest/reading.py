@@ -11,7 +11,7 @@ refused before it is read to its end.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -62,6 +62,19 @@ class Past:
         )
 
 
+def number_of_queues(keys: Collection[SeriesKey]) -> int:
+    return len({key.queue_id for key in keys})
+
+
+def queues_in_words(keys: Collection[SeriesKey]) -> str:
+    """How many queues these are, and where some have several media types, how many pairs."""
+    queues = number_of_queues(keys)
+    told = f"{queues} queue{'s' * (queues != 1)}"
+    if len(keys) == queues:
+        return told
+    return f"{told} with {len(keys)} {'media types' if queues == 1 else 'pairs of queue and media type'}"
+
+
 def read_past(path: Path, progress: Progress = lambda done, total: None) -> Past:
     """Reads a file; `progress` is told bytes done and bytes in all."""
     try:
@@ -109,7 +122,7 @@ def _past(cells: Cells) -> Past:
     step = cells.bucket_seconds or _bucket_seconds(seen)
     starts = _recorded(seen, step)
     shape = (len(starts), len(cells.series))
-    require_room(CELL_BYTES * shape[0] * shape[1], f"{shape[1]} queues in {shape[0]} buckets")
+    require_room(CELL_BYTES * shape[0] * shape[1], f"{queues_in_words(cells.series)} in {shape[0]} buckets")
     _refuse_odd(columns, step)
     rows = np.searchsorted(starts, columns["start"])
     places = rows * shape[1] + columns["series"]

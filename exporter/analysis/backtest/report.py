@@ -13,12 +13,14 @@ from itertools import combinations
 
 import numpy as np
 
-from exporter.analysis.backtest.reading import Past
+from exporter.analysis.backtest.reading import Past, number_of_queues, queues_in_words
 from exporter.analysis.backtest.summary import Flagged, MethodSummary, QueueSummary
 from exporter.analysis.scoring import ScoreOptions
 from exporter.models import OFFERED, SeriesKey
 
-DAY_SECONDS = 86_400
+DAY_SECONDS, WEEK_SECONDS = 86_400, 7 * 86_400
+#: Shorter than this, nothing is said of a week: one bad evening would be seven of them.
+SHORTEST_FOR_RATES_SECONDS = 2 * DAY_SECONDS
 #: Flagged buckets that the text lists, the farthest out first; queues that it sums up, the loudest first.
 LISTED, SUMMED_QUEUES = 25, 100
 LABEL_WIDTH = 40
@@ -37,14 +39,19 @@ class BacktestOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """What was found, method by method; `counted_weeks` is the time that alarms were counted in, `model_ages` how long
-    one model of each method served, in seconds."""
+    """What was found, method by method; `counted_seconds` is the time that alarms were counted in, `model_ages` how
+    long one model of each method served, in seconds."""
 
     past: Past
     options: BacktestOptions
-    counted_weeks: float
+    counted_seconds: int
     methods: tuple[MethodSummary, ...]
     model_ages: tuple[int, ...]
+
+    @property
+    def tells_rates(self) -> bool:
+        """Whether the alarms were counted for long enough to say how many a week there are; else counts alone."""
+        return self.counted_seconds >= SHORTEST_FOR_RATES_SECONDS
 
 
 def describe(report: Report, listed: int = LISTED) -> str:
@@ -65,32 +72,33 @@ def _head(report: Report) -> str:
     note = (
         "" if recorded > options.baseline_seconds else " The file is no longer than that: the first scores know little."
     )
+    buckets = len(past.history.starts)
     return (
-        f"{len(past.keys)} queue{'s' * (len(past.keys) != 1)},"
-        f" {len(past.history.starts)} buckets of {_span(past.history.bucket_seconds)},"
-        f" {begin} to {end} UTC; alarms counted over {report.counted_weeks:.1f} weeks,"
+        f"{queues_in_words(past.keys)}, {buckets} bucket{'s' * (buckets != 1)} of {_span(past.history.bucket_seconds)},"
+        f" {begin} to {end} UTC; alarms counted over {_long_span(report.counted_seconds)},"
         f" each bucket scored by the {days:g} days before it.{note}"
     )
 
 
 def _method_lines(summary: MethodSummary, report: Report, age: int, listed: int) -> Iterator[str]:
-    thresholds, weeks = _thresholds(summary), _weeks(report)
+    thresholds = _thresholds(summary)
     served = "" if age <= report.past.history.bucket_seconds else f"; a model serves up to {_span(age)}"
     yield f"method {summary.method}, threshold {summary.threshold:g}: {summary.flags} buckets flagged{served}"
     shares = ", ".join(f"{metric} {share:.2%}" for metric, share in summary.surprised.items())
     yield f"  |z| > 3 in {shares}"
-    yield f"  {'alarms per week':<{LABEL_WIDTH + 19}}" + "".join(f"{'|z| > ' + f'{each:g}':>10}" for each in thresholds)
+    head = "alarms per week" if report.tells_rates else f"alarms in {_long_span(report.counted_seconds)}"
+    yield f"  {head:<{LABEL_WIDTH + 19}}" + "".join(f"{'|z| > ' + f'{each:g}':>10}" for each in thresholds)
     scored = [queue for queue in summary.queues if queue.scored]
     shown = _loudest(scored, summary.threshold)
     for queue in scored:
         if queue.key in shown:
             label = _label(queue.key, _shortened(queue.name, LABEL_WIDTH - len(_label(queue.key, ""))))
-            yield f"  {label:<{LABEL_WIDTH}} {queue.metric:<18}" + _rates(queue.alarms, weeks)
-    if hidden := len({queue.key for queue in scored}) - len(shown):
-        yield f"  … and {hidden} queues with fewer alarms"
-    yield f"  {'a queue and week, all metrics':<{LABEL_WIDTH + 19}}" + _rates(
-        _all_alarms(summary), weeks * len(report.past.keys)
-    )
+            yield f"  {label:<{LABEL_WIDTH}} {queue.metric:<18}" + _told(queue.alarms, report)
+    if hidden := {queue.key for queue in scored} - shown:
+        one = number_of_queues(report.past.keys) == len(report.past.keys)
+        yield f"  … and {len(hidden)} {'queues' if one else 'pairs of queue and media type'} with fewer alarms"
+    foot = "a queue and week, all metrics" if report.tells_rates else "all queues and metrics"
+    yield f"  {foot:<{LABEL_WIDTH + 19}}" + _told(_all_alarms(summary), report, number_of_queues(report.past.keys))
     for found in sorted(summary.flagged, key=lambda each: -abs(each.z))[:listed]:
         yield "  " + _flagged_line(found)
     if summary.flags > listed:
@@ -99,15 +107,16 @@ def _method_lines(summary: MethodSummary, report: Report, age: int, listed: int)
 
 def _comparison(report: Report) -> Iterator[str]:
     """One line a method, and for each pair how often they agree."""
-    weeks = _weeks(report) * len(report.past.keys)
+    queues = number_of_queues(report.past.keys)
     thresholds = sorted({*report.options.thresholds}.intersection(*(_thresholds(each) for each in report.methods)))
     columns = "".join(f"{'|z| > ' + f'{each:g}':>10}" for each in thresholds)
-    yield f"  {'alarms a queue and week':<26}{'own':>8}{columns}   buckets with |z| > 3, by metric"
+    head = "alarms a queue and week" if report.tells_rates else f"alarms in {_long_span(report.counted_seconds)}"
+    yield f"  {head:<26}{'own':>10}{columns}   buckets with |z| > 3, by metric"
     for summary in report.methods:
         alarms = _all_alarms(summary)
-        rates = _rates({each: alarms[each] for each in thresholds}, weeks)
+        rates = _told({each: alarms[each] for each in thresholds}, report, queues)
         shares = ", ".join(f"{share:.2%}" for share in summary.surprised.values())
-        own = f"{alarms[summary.threshold] / weeks:>8.2f}"
+        own = _told({summary.threshold: alarms[summary.threshold]}, report, queues)
         yield f"  {f'{summary.method} (threshold {summary.threshold:g})':<26}{own}{rates}   {shares}"
     for first, second in combinations(report.methods, 2):
         both, one, other = _agreement(first, second)
@@ -143,16 +152,22 @@ def _all_alarms(summary: MethodSummary) -> dict[float, int]:
     return {each: summary.alarms(each) for each in _thresholds(summary)}
 
 
-def _weeks(report: Report) -> float:
-    return max(report.counted_weeks, 1e-9)
-
-
-def _rates(alarms: Mapping[float, int], weeks: float) -> str:
+def _told(alarms: Mapping[float, int], report: Report, queues: int = 1) -> str:
+    """By threshold: alarms a week of one of so many queues; all that were counted where that says nothing of a week."""
+    if not report.tells_rates:
+        return "".join(f"{alarms[each]:>10}" for each in sorted(alarms))
+    weeks = report.counted_seconds / WEEK_SECONDS * queues
     return "".join(f"{alarms[each] / weeks:>10.2f}" for each in sorted(alarms))
 
 
 def _span(seconds: int) -> str:
     return f"{seconds // 60} minutes" if seconds < 7200 else f"{seconds / 3600:g} hours"
+
+
+def _long_span(seconds: int) -> str:
+    if seconds < SHORTEST_FOR_RATES_SECONDS:
+        return _span(seconds)
+    return f"{seconds / DAY_SECONDS:.1f} days" if seconds < 2 * WEEK_SECONDS else f"{seconds / WEEK_SECONDS:.1f} weeks"
 
 
 def _label(key: SeriesKey, name: str) -> str:

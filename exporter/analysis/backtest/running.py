@@ -24,7 +24,6 @@ from exporter.analysis.scoring import METRIC_COUNTS, Method, method
 from exporter.analysis.scoring.walk import Step, blocks, model_age
 from exporter.models import OFFERED
 
-DAY_SECONDS = 86_400
 #: What explains a score, as columns of ScoreColumns.
 SCORE_COLUMNS = ("value", "mean", "stddev", "samples", "z")
 SHEET_COLUMNS = (
@@ -71,8 +70,8 @@ def run_backtest(
             progress(done, total)
         summaries.append(tally.summary())
         ages.append(model_age(chosen, past.history, span))
-    weeks = int(counted.sum()) * past.history.bucket_seconds / (7 * DAY_SECONDS)
-    return Report(past, options, weeks, tuple(summaries), tuple(ages))
+    seconds = int(counted.sum()) * past.history.bucket_seconds
+    return Report(past, options, seconds, tuple(summaries), tuple(ages))
 
 
 def walked_seconds(chosen: Method, past: Past, baseline_seconds: int) -> int:

@@ -2,7 +2,8 @@
 
 An alert's texts hold places: `{queue_name}` is a label, `{value:percent}` the value of the expression, and
 `{mean:percent}` another number that `numbers` names. Prometheus asks for such numbers when it fires (a query in the
-template), Grafana beforehand (a query of the rule): see `rules` and `managed`.
+template), Grafana beforehand (a query of the rule): see `rules` and `managed`. Templates cannot round what they write
+as a percentage or a moment (23.81%, 09:16:05.25): queries do, and never before a value has been compared.
 
 Expressions take the maximum over instances, so that two replicas raise one alert, and keep `job`, so that two
 organisations in one Prometheus stay apart.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from textwrap import indent
 
 SERIES = "job, queue_id, queue_name, media_type"
 
@@ -19,18 +21,24 @@ SERIES = "job, queue_id, queue_name, media_type"
 CONTACT_CENTRE, OPERATIONS = "contact-centre", "operations"
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 
+#: How a query rounds a ratio that is told in percent, and a moment.
+TENTH_OF_A_PERCENT = "0.001"
+TENTHS_OF_A_PERCENT, WHOLE_SECONDS = f"round({{}}, {TENTH_OF_A_PERCENT})", "floor({})"
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number for an alert's text: a metric, found again by these labels of the alert.
 
     `while_` is an expression that is true whenever the alert fires; it keeps Grafana from fetching every queue.
+    `rounding` holds `{}` where the metric stands.
     """
 
     metric: str
     by: tuple[str, ...]
     matchers: str = ""
     while_: str = ""
+    rounding: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +76,22 @@ def flagged(metric: str) -> str:
     return queue("genesys_queue_anomaly", f'metric="{metric}"') + " == 1"
 
 
-def of_queue(metric: str, scored: str, *, baseline: bool = False) -> Number:
+def of_queue(metric: str, scored: str, *, baseline: bool = False, rounding: str = "{}") -> Number:
     """A number of the queue that the alert is about, which is flagged for `scored`; `baseline`: from its score."""
     matchers = f'metric="{scored}"' if baseline else ""
-    return Number(metric, ("job", "queue_id", "media_type"), matchers, flagged(scored))
+    return Number(metric, ("job", "queue_id", "media_type"), matchers, flagged(scored), rounding)
+
+
+def usual_ratio(scored: str) -> Number:
+    """The mean of the queue's baseline for a ratio, to be told in percent."""
+    return of_queue("genesys_queue_baseline_mean_ratio", scored, baseline=True, rounding=TENTHS_OF_A_PERCENT)
 
 
 def lines(*parts: str) -> str:
     """An expression over several lines."""
     return "\n".join(parts)
+
+
+def ratio_lines(*parts: str) -> str:
+    """The same for an alert whose value is told in percent."""
+    return f"round(\n{indent(lines(*parts), '  ')},\n  {TENTH_OF_A_PERCENT}\n)"

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from grafana.source.alerts import CRITICAL, OPERATIONS, WARNING, Alert, AlertGroup, Number, lines, queue
+from grafana.source.alerts import (
+    CRITICAL,
+    OPERATIONS,
+    WARNING,
+    WHOLE_SECONDS,
+    Alert,
+    AlertGroup,
+    Number,
+    lines,
+    queue,
+    ratio_lines,
+)
 from grafana.source.dashboard import EXPORTER_PAGE
 from grafana.source.exporter import (
     AGE_PANEL,
@@ -102,7 +113,9 @@ DATASET_FAILING = Alert(
         "are not touched by it."
     ),
     panel=(EXPORTER_PAGE, DATASETS_PANEL),
-    numbers={"since": Number("genesys_exporter_last_success_timestamp_seconds", ("job", "dataset"))},
+    numbers={
+        "since": Number("genesys_exporter_last_success_timestamp_seconds", ("job", "dataset"), rounding=WHOLE_SECONDS)
+    },
 )
 
 CREDENTIALS_REFUSED = Alert(
@@ -132,7 +145,7 @@ PERMISSION_MISSING = Alert(
 
 POLLS_FAILING = Alert(
     name="GenesysPollsFailing",
-    expr=lines(
+    expr=ratio_lines(
         OTHER_FAILURES,
         "  / on (job) group_left ()",
         "  sum by (job) (increase(genesys_exporter_polls_total[30m]))",
@@ -149,7 +162,7 @@ POLLS_FAILING = Alert(
 
 POLLS_SKIPPED = Alert(
     name="GenesysPollsSkipped",
-    expr=lines(
+    expr=ratio_lines(
         "sum by (job) (increase(genesys_exporter_polls_skipped_total[1h]))",
         "  / (sum by (job) (increase(genesys_exporter_polls_total[1h])",
         "     + increase(genesys_exporter_polls_skipped_total[1h])))",
@@ -168,7 +181,7 @@ POLLS_SKIPPED = Alert(
 
 BUDGET_NEARLY_USED = Alert(
     name="GenesysApiBudgetNearlyUsed",
-    expr=lines(
+    expr=ratio_lines(
         "60 * sum by (job) (rate(genesys_exporter_api_requests_total[10m]))",
         f"  / max by (job) (genesys_exporter_api_rate_limit_allowed) > {BUDGET_SHARE}",
         "or",

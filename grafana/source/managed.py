@@ -73,7 +73,7 @@ def _everywhere(number: Number) -> str:
     """The number wherever the alert might fire; Grafana finds the right one by its labels."""
     by = ", ".join(number.by)
     selector = f"{number.metric}{{{number.matchers}}}" if number.matchers else number.metric
-    found = f"max by ({by}) ({selector})"
+    found = number.rounding.format(f"max by ({by}) ({selector})")
     return f"{found}\nand on ({by}) {number.while_}" if number.while_ else found
 
 

@@ -21,6 +21,8 @@ from grafana.source.alerts import (
     lines,
     of_queue,
     queue,
+    ratio_lines,
+    usual_ratio,
 )
 from grafana.source.dashboard import OVERVIEW, QUEUE_PAGE
 from grafana.source.queue import ABANDONMENT_PANEL, LATE_PANEL, VOLUME_PANEL, WAITING_PANEL
@@ -47,7 +49,7 @@ def zscore(metric: str) -> str:
 
 ABANDONMENT_HIGH = Alert(
     name="GenesysQueueAbandonmentHigh",
-    expr=lines(
+    expr=ratio_lines(
         queue("genesys_queue_abandonment_ratio"),
         f"and {flagged('abandonment_ratio')}",
         f"and {zscore('abandonment_ratio')} > 0",
@@ -66,14 +68,14 @@ ABANDONMENT_HIGH = Alert(
     numbers={
         "abandoned": of_queue("genesys_queue_abandoned_contacts", "abandonment_ratio"),
         "offered": of_queue("genesys_queue_offered_contacts", "abandonment_ratio"),
-        "mean": of_queue("genesys_queue_baseline_mean_ratio", "abandonment_ratio", baseline=True),
+        "mean": usual_ratio("abandonment_ratio"),
         "z": of_queue("genesys_queue_zscore", "abandonment_ratio", baseline=True),
     },
 )
 
 SERVICE_LEVEL_LOW = Alert(
     name="GenesysQueueServiceLevelLow",
-    expr=lines(
+    expr=ratio_lines(
         f"1 - {BREACH}",
         f"and {flagged('sla_breach_ratio')}",
         f"and {zscore('sla_breach_ratio')} > 0",
@@ -92,14 +94,14 @@ SERVICE_LEVEL_LOW = Alert(
     panel=(QUEUE_PAGE, LATE_PANEL),
     numbers={
         "breached": of_queue("genesys_queue_sla_breached_contacts", "sla_breach_ratio"),
-        "mean": of_queue("genesys_queue_baseline_mean_ratio", "sla_breach_ratio", baseline=True),
+        "mean": usual_ratio("sla_breach_ratio"),
         "z": of_queue("genesys_queue_zscore", "sla_breach_ratio", baseline=True),
     },
 )
 
 SERVICE_LEVEL_COLLAPSED = Alert(
     name="GenesysQueueServiceLevelCollapsed",
-    expr=lines(
+    expr=ratio_lines(
         f"1 - {BREACH}",
         f"  < 0.5 * ({queue('genesys_queue_service_level_target_ratio')} or 0 * {BREACH} + {USUAL_TARGET})",
         f"and {flagged('sla_breach_ratio')}",

@@ -71,8 +71,9 @@ def _asked(number: Number, style: str) -> str:
     """A template that asks Prometheus for the number by the alert's labels; "unknown" where there is none."""
     matchers = ",".join([*(f"{label}=%q" for label in number.by), *filter(None, [number.matchers.replace('"', "'")])])
     given = " ".join(f".Labels.{label}" for label in number.by)
+    asked = number.rounding.format(f"{number.metric}{{{matchers}}}")
     return (
-        f'{{{{ with printf "{number.metric}{{{matchers}}}" {given} | query }}}}'
+        f'{{{{ with printf "{asked}" {given} | query }}}}'
         f"{{{{ . | first | value | {style} }}}}{{{{ else }}}}unknown{{{{ end }}}}"
     )
 

@@ -162,6 +162,19 @@ def test_numbers_in_a_managed_text_have_data_whenever_it_fires(managed: Json) ->
         assert promql.metrics(queries[number]) <= implied, number
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_a_percentage_or_a_moment_in_a_text_is_rounded_by_its_query(name: str) -> None:
+    """The templates write 59.52% and 09:16:05.25."""
+    texts, managed_texts = (str(each["annotations"]) for each in (ALERTS[name], MANAGED[name]))
+    crooked = r"\| humanize(?:Percentage|Timestamp)"
+    asked = re.findall(rf'with printf "([^"]+)"[^}}]*\}}\}}\{{\{{ \. \| first \| value {crooked}', texts)
+    asked += [ALERTS[name]["expr"] for _ in re.findall(rf"\.Value {crooked}", texts)]
+    refs = re.findall(rf"\.Values\.(\w+)\.Value {crooked}", managed_texts)
+    assert len(asked) == len(refs)
+    asked += [node(MANAGED[name], ref)["model"]["expr"] for ref in refs]
+    assert [expr for expr in asked if not expr.startswith(("round(", "floor("))] == []
+
+
 @pytest.mark.parametrize("kind", [ALERTS, MANAGED], ids=["prometheus", "grafana"])
 def test_texts_hold_no_dollar_which_grafana_takes_for_its_environment(kind: dict[str, Any]) -> None:
     assert [name for name, rule in kind.items() if "$" in str(rule["annotations"]) + str(rule["labels"])] == []

@@ -394,6 +394,77 @@ def test_the_url_of_redis_may_stand_in_a_file(home: Path) -> None:
     assert SECRET not in f"{made!r} {made.describe()}"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis",
+        "redis://redis.default.svc.cluster.local.:6379/15",
+        "REDIS://[::1]:6379/",
+        "rediss://h?db=3&ssl_ca_certs=/path/ca.pem",
+        f"unix:///run/redis.sock?db=1&password={SECRET}",
+        f"unix://exporter:{SECRET}@/run/redis.sock",
+        "redis://:a%23b%2Fc@h/0",
+    ],
+)
+def test_a_url_of_redis_is_taken_as_it_is_written(url: str) -> None:
+    assert load_settings(CLIENT | {"EXPORTER_REDIS_URL": url}).redis == url
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        ("/abc", "names no database"),
+        ("/-1", "names no database"),
+        ("/+1", "names no database"),
+        ("/1_0", "names no database"),
+        ("/1/2", "names no database"),
+        ("//1", "names no database"),
+        ("/1/", "names no database"),
+        ("/%31", "names no database"),
+        ("/\u0663", "names no database"),
+        ("/1;2", "names no database"),
+        ("/9999999999", "names no database"),
+        ("?db=x", "names no database"),
+        ("?db=-1", "names no database"),
+        ("?db=", "has no value, or two"),
+        ("?db", "has no value, or two"),
+        ("?db=1&db=2", "has no value, or two"),
+        ("/1?db=1", "twice, before the ? and after it"),
+        ("/0?password=other", "twice, before the ? and after it"),
+        ("?host=other", "holds host, port, path or decode_responses"),
+        ("?port=1", "holds host, port, path or decode_responses"),
+        ("?decode_responses=true", "holds host, port, path or decode_responses"),
+        ("/0#1", "holds a #, which ends a URL (in a password : / ? # @ are written %3A %2F %3F %23 %40)"),
+        (",h2/0", "no valid host name"),
+    ],
+)
+def test_a_url_of_redis_that_would_be_misread_is_refused_and_not_shown(home: Path, tail: str, words: str) -> None:
+    url = f"redis://exporter:{SECRET}@h{tail}"
+    (line,) = faults(EXPORTER_REDIS_URL=url)
+    assert line.startswith("EXPORTER_REDIS_URL: the value ")
+    assert words in line
+    (home / "redis-url").write_text(url, encoding="utf-8")
+    (of_the_file,) = faults(EXPORTER_REDIS_URL_FILE=str(home / "redis-url"))
+    assert words in of_the_file
+    assert SECRET not in line + of_the_file
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (f"unix://run/{SECRET}.sock", "three slashes"),
+        (f"redis://user/{SECRET}@h/0", "names no database"),
+        (f"redis://:{SECRET}#b@h/0", "is no URL of a Redis server (in a password"),
+        (f"redis://user#{SECRET}@h/0", "a #"),
+        (f"redis://user?{SECRET}@h/0", "has no value"),
+    ],
+)
+def test_a_password_that_splits_the_url_of_redis_is_not_shown(url: str, words: str) -> None:
+    (line,) = faults(EXPORTER_REDIS_URL=url)
+    assert words in line
+    assert SECRET not in line
+
+
 def test_the_url_of_redis_is_none_unless_it_is_written(home: Path) -> None:
     assert load_settings(CLIENT).redis is None
     assert load_settings(CLIENT | {"EXPORTER_REDIS_URL": REDIS}).redis == REDIS
@@ -413,7 +484,7 @@ def test_a_file_with_the_url_of_redis_wins_over_the_secrets_folder_and_not_over_
 def test_a_file_without_a_url_of_redis_is_refused_and_not_shown(home: Path) -> None:
     (home / "password").write_text(SECRET)
     (line,) = faults(EXPORTER_REDIS_URL_FILE=str(home / "password"))
-    assert "holds no URL of a Redis server" in line
+    assert "holds text that is no URL of a Redis server" in line
     (other,) = faults(EXPORTER_REDIS_URL_FILE=REDIS)  # the URL itself, in the wrong place
     assert SECRET not in line + other
 

@@ -165,7 +165,7 @@ class Shared:
         try:
             self._client = Redis.from_url(url, **options)
             self._client.connection_pool.make_connection()  # connects to nothing, and knows what it is asked for
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RedisError):
             raise ValueError("an option after the ? of the URL is unknown, or its value is wrong") from None
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 REGIONS = {
     "us-east-1": "mypurecloud.com",
@@ -32,6 +32,7 @@ REGIONS = {
 }
 
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
+_WRITTEN = " (in a password : / ? # @ are written %3A %2F %3F %23 %40)"
 
 
 def service_url(service: str, environment: str, contract: str) -> str:
@@ -127,5 +128,32 @@ def redis_url(text: str) -> str:
     except ValueError:
         complete, parts = False, urlsplit("")
     if parts.scheme not in ("redis", "rediss", "unix") or not complete or not text.isprintable() or " " in text:
-        raise ValueError("is no URL of a Redis server")
+        raise ValueError(f"is no URL of a Redis server{_WRITTEN}")
+    if "#" in text:
+        raise ValueError(f"holds a #, which ends a URL{_WRITTEN}")
+    if parts.scheme == "unix":
+        if parts.hostname:
+            raise ValueError("names no path after unix://, which takes three slashes: unix:///run/redis.sock")
+    elif not _is_host((parts.hostname or "").removesuffix(".")):
+        raise ValueError(f"has no valid host name{_WRITTEN}")
+    elif not re.fullmatch(r"/?|/[0-9]{1,9}", parts.path):
+        raise ValueError("names no database: what follows the host's / is its number, 0 or more")
+    _check_redis_options(parts)
     return text
+
+
+def _check_redis_options(parts: SplitResult) -> None:
+    """Refuses what the client of Redis would pass over in silence; it knows which others there are."""
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(given)
+    if len(options) < len(given) or not all(options.values()):
+        raise ValueError("holds an option after the ? that has no value, or two")
+    if options.keys() & {"host", "port", "path", "decode_responses"}:
+        raise ValueError("holds host, port, path or decode_responses after the ?, where the exporter takes none")
+    elsewhere = {"username": parts.username, "password": parts.password}
+    if parts.scheme != "unix":
+        elsewhere["db"] = parts.path.strip("/")
+    if any(elsewhere.get(name) for name in options):
+        raise ValueError("says user, password or database twice, before the ? and after it")
+    if not re.fullmatch(r"[0-9]{1,9}", options.get("db", "0")):
+        raise ValueError("names no database: db is its number, 0 or more")

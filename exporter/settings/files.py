@@ -77,8 +77,8 @@ def redis_url_file(text: str) -> Path:
     file_path = secret_file(text)
     try:
         redis_url(read_secret(file_path))
-    except ValueError:
-        raise ValueError("holds no URL of a Redis server") from None  # the cause would hold what the file holds
+    except ValueError as error:
+        raise ValueError(f"holds text that {error}") from None  # whose message never repeats it
     return file_path
 
 

@@ -149,7 +149,16 @@ async def test_why_a_server_cannot_be_reached_is_told() -> None:
         await shared.close()
 
 
-@pytest.mark.parametrize("url", ["redis://h/0?foo=s3cret", "redis://h/0?db=s3cret", "redis://h/0?ssl_ca_certs=s3cret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h/0?foo=s3cret",
+        "redis://h/0?db=s3cret",
+        "redis://h/0?ssl_ca_certs=s3cret",
+        "rediss://h/0?ssl_cert_reqs=s3cret",
+        "redis://h/0?protocol=9",
+    ],
+)
 def test_an_option_that_means_nothing_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="option after the") as refused:
         Shared(url, "scope", "owner", timeout_seconds=1.0, data_seconds=1)

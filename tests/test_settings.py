@@ -97,6 +97,7 @@ def test_the_default_threshold_follows_the_method(method: str, threshold: float)
         ("Low", "low", "low", "low"),
         ("offered_contacts=low", "high", "high", "low"),
         ("abandonment=both, sla_breach_ratio = low ,offered=high", "both", "low", "high"),
+        ("offered=low,OFFERED=low,offered_contacts=low,", "high", "high", "low"),
     ],
 )
 def test_the_side_that_raises_a_flag_is_set_for_all_metrics_or_by_metric(
@@ -183,6 +184,8 @@ def test_every_default_passes_its_own_checks() -> None:
         ("EXPORTER_ANOMALY_DIRECTION", "abandonmnet_ratio=low", "did you mean abandonment_ratio?"),
         ("EXPORTER_ANOMALY_DIRECTION", "offered_contacts=", "gives offered_contacts a side that is none of"),
         ("EXPORTER_ANOMALY_DIRECTION", "high,low", "a metric that is not scored"),
+        ("EXPORTER_ANOMALY_DIRECTION", "offered=low,offered=high", "gives offered_contacts two sides"),
+        ("EXPORTER_ANOMALY_DIRECTION", "Offered_Contacts=both, offered=LOW", "gives offered_contacts two sides"),
         ("EXPORTER_TIMEZONE", "Europe/Berln", "did you mean Europe/Berlin?"),
         ("EXPORTER_TIMEZONE", "../../etc/passwd", "is not a time zone"),
         ("EXPORTER_STALE_AFTER", "59", "is less than EXPORTER_POLL_INTERVAL; write 60 or more"),

@@ -74,11 +74,12 @@ def media_types(text: str) -> tuple[str, ...]:
 
 
 def directions(text: str) -> Directions:
-    """The side of each metric, from one word for all or from `metric=side` entries; what is not named keeps its own."""
+    """The side of each metric, from one word for all or from `metric=side` entries; what is not named keeps its
+    own. None may have two."""
     entries = words(re.sub(r"\s*=\s*", "=", text.lower()))
     if len(entries) == 1 and "=" not in text:
         entries = tuple(f"{metric}={entries[0]}" for metric, _ in DIRECTIONS)
-    sides = dict(DIRECTIONS)
+    sides, named = dict(DIRECTIONS), dict[str, str]()
     for entry in entries:
         name, _, side = entry.partition("=")
         metric = next((known for known in sides if name in (known, known.rpartition("_")[0])), None)
@@ -86,8 +87,9 @@ def directions(text: str) -> Directions:
             raise ValueError(f"names a metric that is not scored{nearest(name, sides)}")
         if side not in SIDES:
             raise ValueError(f"gives {metric} a side that is none of {', '.join(SIDES)}")
-        sides[metric] = side
-    return tuple(sides.items())
+        if named.setdefault(metric, side) != side:
+            raise ValueError(f"gives {metric} two sides")
+    return tuple((sides | named).items())
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -321,6 +321,12 @@ async def test_the_age_is_that_of_the_window_also_where_a_snapshot_was_made_with
     assert await tab.run("document.getElementById('standing-text').textContent") == "Live · updated 2 min ago"
 
 
+async def test_a_queue_with_two_media_types_is_two_rows_and_one_queue(browser: Browser, exporter: Exporter) -> None:
+    await exporter.publisher.publish(snapshot())
+    totals = await (await opened(browser, exporter.url)).run(TOTALS)
+    assert (totals["listed"], totals["listedMore"]) == ("3", "rows of 2 queues · 1 beyond threshold")
+
+
 async def test_before_the_first_window_nothing_is_zero(browser: Browser, exporter: Exporter) -> None:
     never = DatasetState(up=False, last_success=None, stale_at=None, reason="unavailable", message="it does not answer")
     nothing = {"rows": Rows((), ()), "columns": {}, "scores": None, "window": None, "agent_keys": (), "agents": col()}
@@ -437,16 +443,23 @@ async def test_no_number_and_no_usual_name_is_cut_off(browser: Browser, exporter
     name = "Customer Service Germany, Level 1"
     await exporter.publisher.publish(crowd(50, incident=name))
     tab = await opened(browser, exporter.url)
-    for width in (1440, 1280, 1121, 1024, 993, 961, 900, 375):
+    for width in (1440, 1280, 1121, 1120, 1024, 961, 900, 768, 375, 320):
         await tab.look(width, 812)
         await tab.until(f"innerWidth === {width}")
         await tab.run(SETTLED)
         assert (width, await tab.run(CUT)) == (width, [])
         gap = await tab.run(
-            "document.getElementById('queues').getBoundingClientRect().right"
-            " - document.querySelector('tr[aria-rowindex]').lastElementChild.getBoundingClientRect().right"
+            "document.getElementById('queues').getBoundingClientRect().right - Math.max("
+            "...Array.from(document.querySelector('tr[aria-rowindex]').cells, (each) =>"
+            " each.getBoundingClientRect().right))"
         )
         assert gap < 20, f"an empty column at {width}"
+        assert await tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        who_is_free = await tab.run(
+            "(({ right, width }) => width > 0 && right <= document.documentElement.clientWidth)"
+            "(document.querySelector('tr[aria-rowindex] [data-to=agents]').getBoundingClientRect())"
+        )
+        assert who_is_free, f"nobody sees who is free at {width}"
 
 
 async def test_the_dot_of_a_chart_has_the_colour_of_the_list(browser: Browser, exporter: Exporter) -> None:

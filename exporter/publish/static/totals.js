@@ -39,12 +39,12 @@ function sum(rows, column, any) {
   return known ? total : null;
 }
 
-/** `of 40 queues · 1 beyond threshold`: a queue has a row for each of its media types. */
+/** `rows of 40 queues · 1 beyond threshold`: a queue has a row for each of its media types. */
 function listed({ grade, queues, numbers }, rows) {
   const ids = new Set(Array.from(rows, (row) => queues.ids[row])).size;
   const beyond = rows.reduce((total, row) => total + (grade[row] > 0 ? 1 : 0), 0);
   const scored = numbers.threshold === null ? "not scored now" : `${format.count(beyond)} beyond threshold`;
-  return ids === rows.length ? scored : `of ${format.count(ids)} queues · ${scored}`;
+  return ids === rows.length ? scored : `rows of ${format.count(ids)} queues · ${scored}`;
 }
 
 /** `email 1,089, voice 31`: the largest first. */

@@ -29,6 +29,7 @@ from exporter.publish.json_rows import dumps
 from exporter.publish.live_activity import Activity
 from exporter.publish.live_answers import tagged
 from exporter.publish.live_documents import LivePage, LiveWriter, dataset_states, milliseconds
+from exporter.publish.live_failures import failures
 from exporter.publish.page import VERSION
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.query import BadParameter
@@ -147,8 +148,8 @@ class Live:
             "status": shown.status if shown else ERROR,
             "message": shown.message if shown else NO_SNAPSHOT,
             "datasets": dataset_states(shown) if shown else [],
+            "failures": failures(shown, stored=self._activity.history_stored),
             "history": state_of(shown.snapshot) if shown and self._sparklines else None,
-            "droppedSeries": shown.snapshot.dropped_series if shown else 0,
             "historyBuckets": shown.snapshot.history_buckets if shown else None,
             "activity": self._activity.document(),
         }

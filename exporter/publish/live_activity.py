@@ -59,6 +59,11 @@ class Activity:
         """Closed buckets are written to the file, or wait in memory."""
         self._stored = stored
 
+    @property
+    def history_stored(self) -> bool | None:
+        """Whether closed buckets are written to the file; None where nobody has told."""
+        return self._stored
+
     def document(self) -> dict[str, Any]:
         """What to tell at this moment."""
         self._forget()

@@ -7,6 +7,8 @@ rows and labels are the same objects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,22 @@ AgentKeys = tuple[tuple[str, str, str], ...]
 
 #: Routing statuses as the vendor calls them; whatever else there is, is on queue and busy.
 FREE, OFF_QUEUE = "IDLE", "OFF_QUEUE"
+
+
+#: Queue id → (free, on queue).
+Agents = Mapping[str, tuple[float, float]]
+
+
+def agents_of(shown: Shown, queue_ids: Set[str]) -> Agents:
+    """The same of these queues alone; one that no count speaks of is missing."""
+    if OBSERVATIONS not in shown.fresh:
+        return {}
+    found: dict[str, tuple[float, float]] = {}
+    for (queue_id, _, status), agents in zip(shown.snapshot.agent_keys, shown.snapshot.agents.tolist(), strict=True):
+        if queue_id in queue_ids:
+            free, on_queue = found.get(queue_id, (0.0, 0.0))
+            found[queue_id] = free + agents * (status == FREE), on_queue + agents * (status != OFF_QUEUE)
+    return found
 
 
 class AgentColumns:

@@ -23,6 +23,7 @@ from exporter.models import OFFERED, FloatColumn, Rows, ScoreColumns
 from exporter.publish.cells import texts
 from exporter.publish.json_rows import dumps
 from exporter.publish.live_agents import AgentColumns
+from exporter.publish.live_failures import is_stale, standing, title
 from exporter.publish.live_findings import METRICS, Finding, Ranking, findings, headline, rank
 from exporter.publish.once import Document
 from exporter.publish.shown import Shown
@@ -186,12 +187,13 @@ def dataset_states(shown: Shown) -> Sequence[dict[str, Any]]:
     return [
         {
             "name": name,
+            "title": title(name),
+            "standing": standing(shown, name),
             "up": state.up,
-            "stale": state.last_success is not None and name not in shown.fresh,
+            "stale": is_stale(shown, name),
             "fetched": milliseconds(state.last_success) if state.last_success else None,
             "until": milliseconds(state.data_end) if state.data_end else None,
             "staleAt": milliseconds(state.stale_at) if state.stale_at else None,
-            "message": state.message or state.reason if state.up is False else None,
         }
         for name, state in shown.snapshot.datasets.items()
     ]

@@ -1,7 +1,8 @@
 """The page on `/`: the most unusual queues in words and in a table, and the scripts that keep it up to date.
 
 In comes what may be shown, out goes HTML that is already useful without a script: the troubles in sentences, the worst
-rows, the age of the data. The scripts beside this file (static/) take over from there by /api/live. Names are hostile:
+rows, what has failed, the age of the data. It is made anew for every request, so that nothing is shown that has been
+withdrawn since. The scripts beside this file (static/) take over from there by /api/live. Names are hostile:
 they are escaped here and only ever become text there. The Content-Security-Policy allows the files below and the
 exporter's own routes, nothing inline and no other host; Trusted Types keep markup from being made of strings.
 """
@@ -9,6 +10,7 @@ exporter's own routes, nothing inline and no other host; Trusted Types keep mark
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -17,8 +19,10 @@ import numpy as np
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, FloatColumn
+from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, WINDOW, FloatColumn
+from exporter.publish.live_agents import Agents, agents_of
 from exporter.publish.live_answers import tagged
+from exporter.publish.live_failures import failures, is_stale, standing, title
 from exporter.publish.live_findings import FLAGGED, METRICS, TROUBLE, Finding, Ranking, findings, headline, rank
 from exporter.publish.once import Document
 from exporter.publish.shown import NO_SNAPSHOT, SUCCESS, Shown
@@ -71,9 +75,9 @@ _ROW = Template(
     '</small> <span data-to="offered">$offered</span></span>'
     '<span class="sub" data-to="offeredUsual">$offered_usual</span></td>'
     '<td role="cell" class="num" data-label="Waiting"><span class="value" data-to="waiting">$waiting</span>'
-    '<span class="sub" data-to="longest"></span></td>'
-    '<td role="cell" class="num" data-label="Agents free"><span class="value" data-to="agents"></span>'
-    '<span class="sub" data-to="agentsOf"></span></td>'
+    '<span class="sub" data-to="longest">$longest</span></td>'
+    '<td role="cell" class="num" data-label="Agents free"><span class="value" data-to="agents">$agents</span>'
+    '<span class="sub" data-to="agentsOf">$agents_of</span></td>'
     '<td role="cell" class="trend"><svg data-to="trend" aria-hidden="true"></svg>'
     '<span class="unseen" data-to="trendText"></span></td></tr>'
 )
@@ -81,6 +85,9 @@ _FINDING = Template(
     '<li><p class="what"><strong data-to="name">$name</strong> <span data-to="media">$media</span>: '
     '<b data-to="text">$text</b></p><p class="more" data-to="more">$more</p>'
     '<svg data-to="trend" aria-hidden="true"></svg></li>'
+)
+_DATASET = Template(
+    '<tr><th scope="row">$title</th><td class="$grade">$standing</td><td>$until</td><td>$fetched</td></tr>'
 )
 _METRIC_WORDS = {ABANDONMENT: "abandoned", SLA_BREACH: "service level", OFFERED: "offered"}
 _GRADE_CLASSES = {TROUBLE: "trouble", FLAGGED: "flagged"}
@@ -106,9 +113,12 @@ def _file(name: str, body: bytes) -> Handler:
     return answer
 
 
-def render(shown: Shown | None) -> bytes:
-    """The page as UTF-8."""
+def render(shown: Shown | None, *, stored: bool | None = None) -> bytes:
+    """The page as UTF-8; `stored`: whether the disk takes the history, None where nobody has told."""
     told = _told(shown) if shown is not None and shown.status == SUCCESS else _silent(shown)
+    alarm = " ".join([*filter(None, [told["alarm"]]), *failures(shown, stored=stored)])
+    told |= {"alarm": escape(alarm), "alarm_hidden": "" if alarm else " hidden"}
+    told |= _of_the_exporter(shown, stored) if shown else {"exporter_hidden": " hidden"}
     common = {
         "version": VERSION,
         "preloads": _PRELOADS,
@@ -120,27 +130,69 @@ def render(shown: Shown | None) -> bytes:
 
 def _silent(shown: Shown | None) -> dict[str, str]:
     """Nothing may be shown; why."""
-    why = escape(shown.message if shown else NO_SNAPSHOT)
-    words = {"standing": "No data", "alarm": f"{why[:1].upper()}{why[1:]}.", "alarm_hidden": "", "headline": "No data"}
+    why, fetched = shown.message if shown else NO_SNAPSHOT, _fetched(shown, WINDOW) if shown else None
+    alarm = f"{why[:1].upper()}{why[1:].removesuffix('.')}."
+    if fetched:
+        alarm += f" The window was last fetched at {_moment(fetched)}; its values are withdrawn."
+    words = {"standing": "Stale" if fetched else "No data", "alarm": alarm, "headline": "No current data"}
     return words | {"shown_rows": "0", "all_rows": "0", "threshold": "the threshold"}
 
 
 def _told(shown: Shown) -> dict[str, str]:
     ranking, snapshot = rank(shown), shown.snapshot
     worst = ranking.order[:WORST].tolist()
+    agents = agents_of(shown, {snapshot.rows.keys[row].queue_id for row in worst})
+    # A snapshot is made at every poll, also where the window could not be fetched.
+    as_of = min(snapshot.created, _fetched(shown, WINDOW) or snapshot.created)
     window = f"{snapshot.window.start:%H:%M} to {snapshot.window.end:%H:%M} UTC" if snapshot.window else ""
     return {
-        "standing": f"As of {snapshot.created:%Y-%m-%d %H:%M} UTC",
+        "standing": f"As of {_moment(as_of)}",
         "alarm": "",
-        "alarm_hidden": " hidden",
         "headline": escape(headline(shown, ranking)),
         "when": f"Contacts of {window}",
         "findings": "".join(_finding(each) for each in findings(shown, ranking)),
-        "rows": "\n".join(_row(shown, ranking, row) for row in worst),
+        "rows": "\n".join(_row(shown, ranking, agents, row) for row in worst),
         "shown_rows": str(len(worst)),
         "all_rows": str(shown.rows),
         "threshold": f"{shown.scores.threshold:g}" if shown.scores else "the threshold",
     }
+
+
+def _of_the_exporter(shown: Shown, stored: bool | None) -> dict[str, str]:
+    """What the exporter tells of itself, with moments instead of ages: nobody counts them on."""
+    states, fetched = shown.snapshot.datasets, _fetched(shown, WINDOW)
+    failing = [title(name).lower() for name, state in states.items() if state.up is False]
+    brief = [
+        f"data fetched at {_moment(fetched)}" if fetched else "no data yet",
+        f"failing: {', '.join(failing)}" if failing else "",
+        "history not written to disk" if stored is False else "",
+    ]
+    return {
+        "exporter_hidden": "",
+        "exporter_brief": escape(" · ".join(filter(None, brief))),
+        "datasets": "".join(_dataset(shown, name) for name in states),
+    }
+
+
+def _dataset(shown: Shown, name: str) -> str:
+    state = shown.snapshot.datasets[name]
+    words = {
+        "title": title(name),
+        "grade": "bad" if state.up is False or is_stale(shown, name) else "",
+        "standing": standing(shown, name),
+        "until": _moment(state.data_end) if state.data_end else "–",
+        "fetched": _moment(state.last_success) if state.last_success else "never",
+    }
+    return _DATASET.substitute({key: escape(word) for key, word in words.items()})
+
+
+def _fetched(shown: Shown, name: str) -> datetime | None:
+    state = shown.snapshot.datasets.get(name)
+    return state.last_success if state else None
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _finding(found: Finding) -> str:
@@ -149,9 +201,10 @@ def _finding(found: Finding) -> str:
     return _FINDING.substitute({key: escape(word) for key, word in words.items()})
 
 
-def _row(shown: Shown, ranking: Ranking, row: int) -> str:
+def _row(shown: Shown, ranking: Ranking, agents: Agents, row: int) -> str:
     key, worst = shown.snapshot.rows.keys[row], int(ranking.worst[row])
     metric = METRICS[worst] if worst >= 0 else None
+    free, on_queue = agents.get(key.queue_id, (None, 0.0))
     words = {
         "name": shown.snapshot.rows.names[row],
         "about": key.media_type,
@@ -168,8 +221,20 @@ def _row(shown: Shown, ranking: Ranking, row: int) -> str:
         "offered_z": _z(shown, OFFERED, row),
         "offered_usual": _usual(shown, OFFERED, row),
         "waiting": _number(shown.column("waiting"), row, ".0f"),
+        "longest": _longest(shown, row),
+        "agents": "–" if free is None else f"{free:,.0f}",
+        "agents_of": "" if free is None else f"of {on_queue:,.0f} on queue",
     }
     return _ROW.substitute({name: escape(word) for name, word in words.items()})
+
+
+def _longest(shown: Shown, row: int) -> str:
+    """How long the first of those who wait had waited when the snapshot was made: `longest 4:05`, `longest 2.1 h`."""
+    since = float(shown.column("oldest_waiting_timestamp_seconds")[row])
+    if not since > 0:
+        return ""
+    seconds = max(0, round(shown.snapshot.created.timestamp() - since))
+    return f"longest {seconds // 60}:{seconds % 60:02d}" if seconds < 3600 else f"longest {seconds / 3600:.1f} h"
 
 
 def _usual(shown: Shown, metric: str, row: int) -> str:

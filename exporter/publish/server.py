@@ -24,6 +24,7 @@ from exporter.publish.csv_export import HistoryReader, history_chunks
 from exporter.publish.exports import Busy, Exports, walked
 from exporter.publish.json_rows import dumps
 from exporter.publish.live import Live
+from exporter.publish.live_activity import Activity
 from exporter.publish.negotiate import header, wants_gzip
 from exporter.publish.once import Document
 from exporter.publish.publisher import Publisher, View
@@ -70,7 +71,8 @@ def make_app(
 
     `reload` takes the settings as they are written now, or says False; None where nobody may ask for that over HTTP.
     """
-    routes, scrapes = _Routes(publisher, clock, history, alive), Scrapes(publisher, self_metrics, clock)
+    activity = self_metrics.activity
+    routes, scrapes = _Routes(publisher, activity, clock, history, alive), Scrapes(publisher, self_metrics, clock)
     app = web.Application(middlewares=[_errors_as_json, *middlewares], client_max_size=64 * 1024)
     app[SLOW_CLIENT] = slow_client_seconds
     app.on_response_prepare.append(secure)
@@ -86,7 +88,7 @@ def make_app(
         app.router.add_get("/-/replica", _telling(replica))
     app.router.add_post("/-/reload", Reload(reload).answer)
     page.add_static_routes(app)
-    Live(publisher=publisher, activity=self_metrics.activity, clock=clock, history=history).add_routes(app)
+    Live(publisher=publisher, activity=activity, clock=clock, history=history).add_routes(app)
     return app
 
 
@@ -123,11 +125,13 @@ class _Routes:
     def __init__(
         self,
         publisher: Publisher,
+        activity: Activity,
         clock: Clock,
         history: HistoryReader | None,
         alive: Callable[[], bool],
     ) -> None:
         self._publisher = publisher
+        self._activity = activity
         self._clock = clock
         self._history = history
         self._alive = alive
@@ -135,7 +139,8 @@ class _Routes:
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         view = await self._publisher.view()
-        body = await asyncio.to_thread(page.render, view.shown if view else None)
+        stored = self._activity.history_stored
+        body = await asyncio.to_thread(page.render, view.shown if view else None, stored=stored)
         return await send(request, [body], page.HEADERS)
 
     async def dashboard(self, request: web.Request) -> web.StreamResponse:

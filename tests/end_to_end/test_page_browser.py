@@ -23,7 +23,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from exporter.models import OBSERVATIONS, WINDOW, DatasetState, Rows
+from exporter.models import OBSERVATIONS, QUEUES, WINDOW, DatasetState, Rows
 from exporter.publish.publisher import Publisher
 from exporter.publish.self_metrics import SelfMetrics
 from exporter.publish.server import make_app
@@ -232,6 +232,48 @@ async def test_without_scripts_the_worst_queues_are_there(browser: Browser, expo
         await tab.run("document.querySelector('#findings').textContent")
     ).replace("\N{NO-BREAK SPACE}", " ")
     assert "30 most unusual of 200" in await tab.run("document.querySelector('#list noscript').textContent")
+
+
+#: The alarm, and what stands in the table of datasets but for moments and ages.
+FAULTS = """(() => {
+  const alarm = document.getElementById('alarm');
+  const rows = [...document.querySelectorAll('#datasets tr')];
+  return [
+    alarm.hidden ? '' : alarm.textContent.replace(/at [^;]*;/, 'at …;'),
+    ...rows.map((row) => [row.cells[0].textContent, row.cells[1].textContent, row.cells[1].className].join('|')),
+  ];
+})()"""
+REFUSED = DatasetState(False, NOW, NOW, NOW + timedelta(hours=1), "permission", "<b>a permission</b> is missing")
+WITHDRAWN = DatasetState(False, NOW, NOW, NOW, "unavailable", "it does not answer.")
+
+
+@pytest.mark.parametrize(
+    ("failing", "dropped", "stored"),
+    [
+        ({}, 0, None),
+        ({OBSERVATIONS: REFUSED}, 1200, False),
+        ({OBSERVATIONS: DatasetState(True, NOW, NOW, NOW), QUEUES: DatasetState()}, 0, True),
+        ({WINDOW: WITHDRAWN, OBSERVATIONS: WITHDRAWN, QUEUES: REFUSED}, 0, False),
+    ],
+    ids=["all is well", "refused, too many, not written", "withdrawn and not fetched", "the window is stale"],
+)
+async def test_faults_are_told_in_the_same_words_without_scripts(
+    browser: Browser, exporter: Exporter, failing: dict[str, DatasetState], dropped: int, stored: bool | None
+) -> None:
+    if stored is not None:
+        exporter.metrics.on_history(stored=stored)
+    await exporter.publisher.publish(crowd(50, datasets=datasets() | failing, dropped_series=dropped))
+    tab = await browser.tab()
+    await tab.send("Emulation.setScriptExecutionDisabled", value=True)
+    await tab.open(exporter.url)
+    served = await tab.run(FAULTS)
+    await tab.send("Emulation.setScriptExecutionDisabled", value=False)
+    await tab.open(exporter.url)
+    await tab.until(f"{STANDING} !== 'starting' && {TOTALS}.listed")
+    await tab.run("document.getElementById('exporter').open = true")
+    await tab.until("document.getElementById('datasets').textContent.includes(' ago')")
+    assert await tab.run(FAULTS) == served
+    assert (served[0] == "") is (not dropped and not failing)
 
 
 async def test_it_is_sorted_by_keyboard_and_an_update_leaves_the_focus_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from exporter.models import WINDOW, DatasetState, Rows
+from exporter.models import OBSERVATIONS, WINDOW, DatasetState, Rows
 from exporter.publish import page
 from exporter.publish.publisher import Publisher
 from exporter.publish.self_metrics import SelfMetrics
@@ -34,10 +35,23 @@ def shown(**changes: object) -> Shown:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    clock = FakeClock(NOW)
-    metrics = SelfMetrics(clock, version="0", contract="aggregates")
-    app = make_app(publisher=Publisher(clock), self_metrics=metrics, clock=clock)
+def clock() -> FakeClock:
+    return FakeClock(NOW)
+
+
+@pytest.fixture
+def metrics(clock: FakeClock) -> SelfMetrics:
+    return SelfMetrics(clock, version="0", contract="aggregates")
+
+
+@pytest.fixture
+def publisher(clock: FakeClock) -> Publisher:
+    return Publisher(clock)
+
+
+@pytest.fixture
+async def client(clock: FakeClock, metrics: SelfMetrics, publisher: Publisher) -> AsyncIterator[Client]:
+    app = make_app(publisher=publisher, self_metrics=metrics, clock=clock)
     async with TestClient(TestServer(app), auto_decompress=False, headers={"Accept-Encoding": "identity"}) as client:
         yield client
 
@@ -49,12 +63,15 @@ class Reader(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self._by_id: dict[str, list[str]] = {}
         self._template = False
+        self._id = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         self._template |= tag == "template"
+        self._id = dict(attrs).get("id") or self._id
 
     def handle_endtag(self, tag: str) -> None:
         self._template &= tag != "template"
@@ -62,10 +79,19 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._template:
             self.text += data
+            self._by_id.setdefault(self._id, []).append(data)
+
+    def under(self, id_: str) -> str:
+        """The text from the start of this element to the next one with an id."""
+        return " ".join(" ".join(self._by_id.get(id_, ())).split())
+
+    def hidden(self, id_: str) -> bool:
+        (found,) = (attributes for _, attributes in self.tags if attributes.get("id") == id_)
+        return "hidden" in found
 
 
-def read(made: Shown | None) -> Reader:
-    return Reader(page.render(made).decode())
+def read(made: Shown | None, *, stored: bool | None = None) -> Reader:
+    return Reader(page.render(made, stored=stored).decode())
 
 
 def test_the_worst_queue_comes_first_and_in_a_sentence() -> None:
@@ -96,14 +122,88 @@ def test_half_a_character_does_not_break_the_page() -> None:
         (None, "No data yet: the first poll has not ended."),
         (
             shown(datasets=datasets() | {WINDOW: DatasetState(False, NOW, NOW, NOW, "auth", "the token was refused")}),
-            "The window's data are stale: the token was refused.",
+            (
+                "The window's data are stale: the token was refused. "
+                "The window was last fetched at 2026-03-01 09:16 UTC; its values are withdrawn."
+            ),
         ),
     ],
 )
 def test_without_current_data_it_says_why_and_shows_none(made: Shown | None, told: str) -> None:
     reader = read(made)
-    assert told in reader.text
+    assert reader.under("alarm") == told
+    assert reader.under("headline") == "No current data"
     assert "Sales" not in reader.text
+
+
+REFUSED = DatasetState(False, NOW, NOW, NOW + timedelta(hours=1), "permission", "a permission is <b>missing</b>")
+FETCHED = NOW - timedelta(minutes=9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored", "alarm", "table"),
+    [
+        ({}, None, "", "Waiting contacts and agents good 2026-03-01 09:16 UTC"),
+        ({}, True, "", "Closed buckets good"),
+        ({}, False, "The disk does not take the history: closed buckets wait in memory.", ""),
+        (
+            {"datasets": datasets() | {OBSERVATIONS: REFUSED}},
+            None,
+            "Waiting contacts and agents: a permission is <b>missing</b>.",
+            "Waiting contacts and agents failing: a permission is <b>missing</b>",
+        ),
+        (
+            {"datasets": datasets() | {OBSERVATIONS: DatasetState(True, FETCHED, FETCHED, NOW)}},
+            None,
+            "Waiting contacts and agents: withdrawn as stale.",
+            "Waiting contacts and agents withdrawn as stale; good 2026-03-01 09:07 UTC",
+        ),
+        ({"datasets": datasets() | {OBSERVATIONS: DatasetState()}}, None, "", "agents not fetched yet – never"),
+        (
+            {"dropped_series": 1200},
+            None,
+            "The quietest queues are not shown: there are 1,200 series more than EXPORTER_MAX_SERIES allows.",
+            "",
+        ),
+    ],
+)
+def test_what_has_failed_or_is_missing_is_told_without_a_script(
+    changes: dict[str, object], stored: bool | None, alarm: str, table: str
+) -> None:
+    reader = read(shown(**changes), stored=stored)
+    assert reader.under("alarm") == alarm
+    assert reader.hidden("alarm") is (alarm == "")
+    assert not reader.hidden("exporter")
+    assert table in reader.under("datasets")
+
+
+def test_the_age_is_that_of_the_window_also_where_a_snapshot_was_made_without_it() -> None:
+    late = DatasetState(False, FETCHED, FETCHED, NOW + timedelta(minutes=1), "unavailable", "it is busy")
+    reader = read(shown(datasets=datasets() | {WINDOW: late}))
+    assert reader.under("standing-text") == "As of 2026-03-01 09:07 UTC"
+    assert reader.under("alarm") == "Current window: it is busy."
+    assert "data fetched at 2026-03-01 09:07 UTC · failing: current window" in reader.under("exporter-brief")
+
+
+def test_who_waits_and_who_is_free_is_told_without_a_script() -> None:
+    assert "2 longest 1:05 3 of 7 on queue" in read(shown()).under("trend-head")
+    withdrawn = read(shown(datasets=datasets() | {OBSERVATIONS: DatasetState(False, NOW, NOW, NOW)}))
+    assert "on queue" not in withdrawn.under("trend-head")
+
+
+async def test_what_was_withdrawn_since_the_last_poll_is_not_in_the_page(
+    client: Client, clock: FakeClock, metrics: SelfMetrics, publisher: Publisher
+) -> None:
+    await publisher.publish(snapshot())
+    metrics.on_history(stored=False)
+    for seconds, told in ((0, "As of"), (3600, "Stale")):
+        clock.advance(seconds)
+        async with client.get("/") as answer:
+            reader = Reader(await answer.text())
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert reader.under("standing-text").startswith(told)
+        assert reader.under("alarm").endswith("The disk does not take the history: closed buckets wait in memory.")
+        assert ("Sales" in reader.text) is (told == "As of")
 
 
 def test_without_scores_it_does_not_pretend_that_all_is_well() -> None:

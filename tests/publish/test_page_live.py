@@ -194,7 +194,9 @@ async def test_the_state_tells_what_the_exporter_is_doing(client: Client, export
         "historyStored": None,
     }
     (observations,) = [each for each in state["datasets"] if each["name"] == OBSERVATIONS]
-    assert (observations["up"], observations["message"]) == (False, "a permission is missing")
+    assert (observations["up"], observations["standing"]) == (False, "failing: a permission is missing")
+    assert observations["title"] == "Waiting contacts and agents"
+    assert state["failures"] == ["Waiting contacts and agents: a permission is missing."]
     exporter.clock.advance(30)
     assert (await got(client, "/api/live/state"))["activity"]["calls"]["lastMinute"] == 3
 

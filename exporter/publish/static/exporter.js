@@ -3,13 +3,6 @@
 import { children, element, nest, write } from "./dom.js";
 import * as format from "./format.js";
 
-const DATASETS = {
-  queues: "Queue directory",
-  window: "Current window",
-  history: "Closed buckets",
-  observations: "Waiting contacts and agents",
-};
-
 /** One line that tells the age of the data, the next poll and the calls; then everything. What is not heard is not said. */
 export function tellExporter(state, now, silent) {
   const { activity, datasets } = state;
@@ -32,21 +25,8 @@ export function tellExporter(state, now, silent) {
   lines.forEach((line, place) => [...line.children].forEach((each, part) => write(each, told[place][part])));
 }
 
-/** What has failed or is missing, a sentence each, unless it is `told` already; empty while all is well. */
-export function failures({ activity, datasets, droppedSeries }, told) {
-  const failed = datasets
-    .filter((each) => each.up === false && !(each.message && told.includes(each.message)))
-    .map((each) => `${DATASETS[each.name] ?? each.name}: ${each.message ?? "failed"}.`);
-  if (droppedSeries) {
-    const many = format.count(droppedSeries);
-    failed.push(`The quietest queues are not shown: there are ${many} series more than EXPORTER_MAX_SERIES allows.`);
-  }
-  if (unwritten(activity)) failed.push("The disk does not take the history: closed buckets wait in memory.");
-  return failed;
-}
-
 function failing(datasets) {
-  const names = datasets.filter((each) => each.up === false).map((each) => (DATASETS[each.name] ?? each.name).toLowerCase());
+  const names = datasets.filter((each) => each.up === false).map((each) => each.title.toLowerCase());
   return names.length ? `failing: ${names.join(", ")}` : "";
 }
 
@@ -64,11 +44,10 @@ function calls({ calls: { lastMinute, allowed } }) {
   return allowed ? `${lastMinute} of ${allowed} calls in the last minute` : `${lastMinute} calls in the last minute`;
 }
 
-function fillDataset(row, { name, up, stale, fetched, until, message }, now, silent) {
-  const known = up === false ? `failing: ${message ?? "no reason given"}` : up === null ? "not fetched yet" : "good";
+function fillDataset(row, { title, standing, up, stale, fetched, until }, now, silent) {
   const texts = [
-    DATASETS[name] ?? name,
-    silent ? "unknown" : stale ? `withdrawn as stale; ${known}` : known,
+    title,
+    silent ? "unknown" : standing,
     until ? format.time(until, now) : "–",
     fetched ? `${format.duration(now - fetched)} ago` : "never",
   ];

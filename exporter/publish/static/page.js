@@ -3,7 +3,7 @@
 
 import { Connection } from "./connection.js";
 import { element, write } from "./dom.js";
-import { failures, tellExporter } from "./exporter.js";
+import { tellExporter } from "./exporter.js";
 import { drawFindings, tellFindings } from "./findings.js";
 import * as format from "./format.js";
 import { Model } from "./model.js";
@@ -138,7 +138,8 @@ function tell() {
   const shown = model.numbers;
   const behind = behindSince ? performance.now() - behindSince : 0;
   const { kind, brief, alarm } = standing({ state, silence, shown, behind, now: now() });
-  const texts = [alarm, ...(state && !silence ? failures(state, alarm) : []), outdated()].filter(Boolean);
+  const failures = (silence ? null : state?.failures) ?? []; // an exporter of another version may not tell them
+  const texts = [alarm, ...failures, outdated()].filter(Boolean);
   const root = document.documentElement;
   if (root.dataset.standing !== kind && root.dataset.standing !== "starting") {
     announce(kind === "live" ? "Up to date again" : alarm || brief);

@@ -107,9 +107,15 @@ class Publisher:
             await view.make_ready(self._view.plain_wanted)
         self._swap(view)
 
+    @property
+    def fresh_view(self) -> View | None:
+        """What may be shown now, where it is rendered already."""
+        view = self._view
+        return view if view is not None and view.shown.fresh == self._fresh(view.shown.snapshot) else None
+
     async def view(self) -> View | None:
         """What may be shown now; None before the first snapshot."""
-        while self._view is not None and self._view.shown.fresh != self._fresh(self._view.shown.snapshot):
+        while self._view is not None and self.fresh_view is None:
             if self._renewal is None:
                 self._renewal = asyncio.create_task(self._renew(self._view.shown.snapshot))
             await asyncio.shield(self._renewal)

@@ -93,12 +93,13 @@ class Ready:
 
     def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
         self._headers, self._pieces = headers, in_pieces(parts)
-        self._whole = [_head(headers, sum(map(len, parts))) + self._pieces[0], *self._pieces[1:]]
+        #: Head and body.
+        self.whole = [_head(headers, sum(map(len, parts))) + self._pieces[0], *self._pieces[1:]]
 
     async def send(self, request: web.Request) -> web.StreamResponse:
-        if not _is_usual(request):
+        if not is_usual(request):
             return await _send(request, self._pieces, self._headers)
-        await _in_time(request, _write(request, request.writer, self._whole))
+        await _in_time(request, _write(request, request.writer, self.whole))
         return _Sent()
 
 
@@ -116,7 +117,8 @@ class _Sent(web.StreamResponse):
         """It is done."""
 
 
-def _is_usual(request: web.Request) -> bool:
+def is_usual(request: web.Request) -> bool:
+    """Whether the head of the answer is ours alone, and the same for whoever asks like this."""
     only_ours = len(request.app.on_response_prepare) == 1  # `secure`
     return only_ours and request.method == "GET" and request.version == HttpVersion11 and request.keep_alive
 

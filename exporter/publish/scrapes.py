@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ from exporter.clock import Clock
 from exporter.publish.exposition import EMPTY, OPENMETRICS_TYPE, TEXT_TYPE
 from exporter.publish.negotiate import header, wants_gzip, wants_openmetrics
 from exporter.publish.publisher import Publisher, View
-from exporter.publish.responses import Ready, send
+from exporter.publish.repeats import REPEATS
+from exporter.publish.responses import Piece, Ready, send
 from exporter.publish.self_metrics import SelfMetrics
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,18 @@ class Scrapes:
         own = self._self_metrics.exposition(openmetrics=form.openmetrics)
         if view is None:
             return await send(request, [EMPTY.member, EMPTY.gzip_tail(own)] if form.gzip else [own], form.headers())
+        if (repeats := request.app.get(REPEATS)) is not None:
+            repeats.learn(request, form)
         return await (await _made(view, form, own)).send(request)
+
+    def again(self, form: Form) -> Sequence[Piece] | None:
+        """All that `answer` would send, head and body, where it is made already; for `Repeats`."""
+        view = self._publisher.fresh_view
+        own, answer = view.answers.get(form, (None, None)) if view else (None, None)
+        if answer is None or own is not self._self_metrics.exposition(openmetrics=form.openmetrics):
+            return None
+        self._asked[form] = self._clock.monotonic()
+        return answer.whole
 
     async def kept_ready(self, app: web.Application) -> AsyncIterator[None]:
         """For `cleanup_ctx`: until the application ends."""

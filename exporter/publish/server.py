@@ -30,6 +30,7 @@ from exporter.publish.once import Document
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.query import EXPORT, FILTERS, BadParameter, Query, parse_query
 from exporter.publish.reload import Reload
+from exporter.publish.repeats import REPEATS, Repeats
 from exporter.publish.responses import (
     JSON_TYPE,
     SLOW_CLIENT,
@@ -73,8 +74,11 @@ def make_app(
     """
     activity = self_metrics.activity
     routes, scrapes = _Routes(publisher, activity, clock, history, alive), Scrapes(publisher, self_metrics, clock)
-    app = web.Application(middlewares=[_errors_as_json, *middlewares], client_max_size=64 * 1024)
+    guards = tuple(middlewares)
+    app = web.Application(middlewares=[_errors_as_json, *guards], client_max_size=64 * 1024)
     app[SLOW_CLIENT] = slow_client_seconds
+    if not guards:
+        app[REPEATS] = Repeats(scrapes.again)
     app.on_response_prepare.append(secure)
     app.cleanup_ctx.append(scrapes.kept_ready)
     app.router.add_get("/", routes.page)

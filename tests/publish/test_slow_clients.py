@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import web
 
+from exporter.publish import connection
 from exporter.publish import runner as serving
 from exporter.publish.runner import Runner
 from tests.publish.conftest import Exporter, app_of
@@ -40,9 +41,9 @@ class Server:
     async def until_stuck(self, connections: int) -> None:
         await _until(lambda: sum(each.stuck for each in self._connections()) >= connections)
 
-    def _connections(self) -> list[serving._Connection]:
+    def _connections(self) -> list[connection.Connection]:
         assert self._runner.server is not None
-        return [each for each in self._runner.server.connections if isinstance(each, serving._Connection)]
+        return [each for each in self._runner.server.connections if isinstance(each, connection.Connection)]
 
     def close(self) -> None:
         for writer in self._writers:
@@ -51,7 +52,7 @@ class Server:
 
 @pytest.fixture
 async def server(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(serving, "MAX_CONNECTIONS", 20)
     async with AsyncExitStack() as stack:
         runner = Runner(app_of(exporter), access_log=None, shutdown_timeout=0.1)
@@ -122,7 +123,7 @@ GREEDY = b"GET /dashboard HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
 async def test_a_client_that_asks_and_does_not_read_is_shown_out(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "SLOW_CLIENT_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "SLOW_CLIENT_SECONDS", 0.3)
     await server.glut()
     await server.until_left(0)
 
@@ -130,7 +131,7 @@ async def test_a_client_that_asks_and_does_not_read_is_shown_out(
 async def test_of_too_many_connections_those_that_do_not_read_go_first(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "STUCK_SECONDS", 0.0)
     known = await server.open(SCRAPE)
     await known.readuntil(b"healthy\n")
     for number in range(25):

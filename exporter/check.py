@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from exporter.clock import Clock
 from exporter.errors import AuthError, GenesysError, ScopeError
 from exporter.genesys.client import ApiClient
 from exporter.genesys.source import Source
-from exporter.models import OBSERVATIONS, QUEUES, Directory
+from exporter.models import OBSERVATIONS, QUEUES, Directory, ObservationTable, QueueTable
+
+if TYPE_CHECKING:
+    from exporter.analysis.need import Need
 
 #: A check is run by a person who waits.
 CALL_BUDGET_SECONDS = 30.0
 #: A list of many queues is not there to be read.
 _LONGEST_VALUE = 100
+_UNKNOWN = "cannot be told without the list of queues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,9 @@ class CheckRow:
 class CheckResult:
     rows: tuple[CheckRow, ...]
     directory: Directory | None
-    queues: int  # how many the budget must serve
+    queues: int  # how many the budget must serve; 0: nobody knows
+    window: QueueTable | None
+    observations: ObservationTable | None  # of the first queues
 
     @property
     def good(self) -> bool:
@@ -66,7 +73,7 @@ async def check_access(
     if redis is not None:
         fault = await redis()
         rows.append(CheckRow("redis", "failed" if fault else "ok", fault or "it answers"))
-    return CheckResult(tuple(rows), found.directory, found.queue_count)
+    return CheckResult(tuple(rows), found.directory, found.queue_count, found.window_table, found.observed)
 
 
 class _Findings:
@@ -76,6 +83,8 @@ class _Findings:
         self._api, self._source, self._clock = api, source, clock
         self.directory: Directory | None = None
         self.queue_count = 0
+        self.window_table: QueueTable | None = None
+        self.observed: ObservationTable | None = None
 
     async def token(self, deadline: float) -> str:
         await self._api.token(deadline)
@@ -90,13 +99,14 @@ class _Findings:
 
     async def window(self, deadline: float) -> str:
         window = self._source.current_window(self._clock.now())
-        table = await self._source.window(window, self.directory, deadline)
-        self.queue_count = self.queue_count or len({key.queue_id for key in table.keys})
+        self.window_table = table = await self._source.window(window, self.directory, deadline)
+        if QUEUES not in self._source.datasets:
+            self.queue_count = len({key.queue_id for key in table.keys})
         return f"{len(table.keys)} rows for {window.start:%H:%M:%S}-{window.end:%H:%M:%S} UTC"
 
     async def observations(self, deadline: float) -> str:
         few = _first_batch(self.directory)
-        table = await self._source.observations(few, deadline)
+        self.observed = table = await self._source.observations(few, deadline)
         return f"{len(table.keys)} rows"
 
 
@@ -110,6 +120,31 @@ def _first_batch(directory: Directory | None) -> Directory | None:
 def table(rows: Iterable[CheckRow]) -> str:
     """The rows as aligned text."""
     return _aligned((row.subject, row.outcome, row.detail) for row in rows)
+
+
+def budget_line(calls: float, queues: int, interval_seconds: float, per_minute: int) -> str:
+    """The calls a minute that so many queues need."""
+    asked = f"GENESYS_REQUESTS_PER_MINUTE is {per_minute}"
+    if not queues:
+        return f"budget  {_UNKNOWN}; {asked}"
+    return f"budget  {calls:.1f} calls a minute for {queues} queues at an interval of {interval_seconds:g} s; {asked}"
+
+
+def series_line(need: Need, queues: int, ceiling: int) -> str:
+    """The series that so many queues need, and whether the ceiling hides some of them."""
+    if not queues:
+        return f"series  {_UNKNOWN}; EXPORTER_MAX_SERIES is {ceiling}"
+    told = f"at least {need.least} now for {queues} queues"
+    if need.most is not None:
+        media_types = ", ".join(filter(None, need.media_types))
+        told += f", at most {need.most}" + (f" if each has {media_types}" if media_types else "")
+    return f"series  {told}; EXPORTER_MAX_SERIES is {ceiling}: {_hidden(need, ceiling)}"
+
+
+def _hidden(need: Need, ceiling: int) -> str:
+    if need.most is not None and need.most <= ceiling:
+        return "none is left out"
+    return f"the quietest queues {'are' if need.least > ceiling else 'may be'} left out"
 
 
 def settings_table(settings: Iterable[tuple[str, str, str]]) -> str:

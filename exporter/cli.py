@@ -319,8 +319,10 @@ def _org(arguments: argparse.Namespace) -> SimulatedOrg:
 
 async def _check_access(settings: Settings) -> int:
     from exporter.account import open_client
+    from exporter.analysis.need import needed
+    from exporter.analysis.scoring import method
     from exporter.budget import check_budget, rhythm_of
-    from exporter.check import check_access, settings_table, table
+    from exporter.check import budget_line, check_access, series_line, settings_table, table
     from exporter.clock import SystemClock
     from exporter.publish.access import Access
     from exporter.publish.exposure import exposure
@@ -337,10 +339,10 @@ async def _check_access(settings: Settings) -> int:
     async with open_client(settings, clock, lambda event: None) as client:
         result = await check_access(client.api, client.source, clock, redis)
         _tell(table(result.rows))
-        needed = check_budget(client.source.plan(result.directory), settings, result.queues)
+        scores, tables = method(settings.score_method), (result.window, result.observations)
+        series = needed(result.queues, *tables, scores, settings.contract, settings.media_types)
+        _tell(series_line(series, result.queues, settings.max_series))
+        calls = check_budget(client.source.plan(result.directory), settings, result.queues)
     interval = rhythm_of(settings).interval_seconds
-    _tell(
-        f"budget  {needed:.1f} calls a minute for {result.queues} queues at an interval of {interval:g} s;"
-        f" GENESYS_REQUESTS_PER_MINUTE is {settings.requests_per_minute}"
-    )
+    _tell(budget_line(calls, result.queues, interval, settings.requests_per_minute))
     return OK if result.good else REFUSED

@@ -74,6 +74,26 @@ async def test_all_good_is_exit_0_with_the_budget(start_org: Org, check: Check) 
     assert [request.endpoint for request in org.org.requests] == ["token", "queues", "aggregates", "observations"]
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "verdict"),
+    [("250000", "none is left out"), ("700", "the quietest queues may be left out"), ("5", "queues are left out")],
+)
+async def test_the_ceiling_on_series_is_held_against_the_queues(
+    start_org: Org, check: Check, ceiling: str, verdict: str
+) -> None:
+    org = await start_org(OrgConfig(queues=7))
+    checked = await check(org.variables | {"EXPORTER_MAX_SERIES": ceiling, "GENESYS_MEDIA_TYPES": "voice,chat,email"})
+    assert checked.code == 0
+    (line,) = [line for line in checked.out.splitlines() if line.startswith("series ")]
+    bounds = re.fullmatch(
+        r"series  at least (\d+) now for 7 queues, at most (\d+) if each has chat, email, voice; .+", line
+    )
+    assert bounds
+    assert 5 < int(bounds[1]) < 700 < int(bounds[2])
+    assert f"EXPORTER_MAX_SERIES is {ceiling}: " in line
+    assert line.endswith(verdict)
+
+
 async def test_every_setting_is_shown_with_whether_it_was_set_and_no_secret(start_org: Org, check: Check) -> None:
     org = await start_org(OrgConfig(queues=3))
     many = ",".join(queue.id for queue in org.org.queues)
@@ -108,7 +128,8 @@ async def test_with_the_summary_contract_the_answer_tells_how_many_queues_there_
     checked = await check(org.variables | {"GENESYS_CONTRACT": "summary"})
     assert checked.code == 0
     assert checked.rows == {"token": "ok", "window": "ok"}
-    assert "for 7 queues" in checked.out
+    assert "calls a minute for 7 queues" in checked.out
+    assert "now for 7 queues, at most 252; EXPORTER_MAX_SERIES is 250000: none is left out" in checked.out
 
 
 @pytest.mark.parametrize(
@@ -140,6 +161,10 @@ async def test_refused_credentials_are_exit_1_and_nothing_else_is_tried(start_or
     assert checked.rows == {"token": "refused"}
     assert "check the client id and secret" in checked.details["token"]
     assert "a-wrong-secret" not in checked.out + checked.err
+    assert checked.out.splitlines()[-2:] == [
+        "series  cannot be told without the list of queues; EXPORTER_MAX_SERIES is 250000",
+        "budget  cannot be told without the list of queues; GENESYS_REQUESTS_PER_MINUTE is 100",
+    ]
 
 
 async def test_what_fails_without_a_refusal_says_so(start_org: Org, check: Check) -> None:
@@ -155,6 +180,7 @@ async def test_a_client_without_queues_is_told_where_to_look(start_org: Org, che
     org.org.client.divisions = frozenset({"no such division"})
     checked = await check(org.variables)
     assert checked.details["queues"].startswith("no queue is visible: ")
+    assert "budget  cannot be told without the list of queues" in checked.out
 
 
 async def test_a_budget_that_cannot_hold_the_org_is_exit_2_with_the_numbers(start_org: Org, check: Check) -> None:

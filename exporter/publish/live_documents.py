@@ -23,7 +23,7 @@ from exporter.models import OFFERED, FloatColumn, Rows, ScoreColumns
 from exporter.publish.cells import texts
 from exporter.publish.json_rows import dumps
 from exporter.publish.live_agents import AgentColumns
-from exporter.publish.live_failures import is_stale, standing, title
+from exporter.publish.live_failures import is_stale, ordered, standing, title
 from exporter.publish.live_findings import METRICS, Finding, Ranking, findings, headline, rank
 from exporter.publish.once import Document
 from exporter.publish.shown import Shown
@@ -195,5 +195,5 @@ def dataset_states(shown: Shown) -> Sequence[dict[str, Any]]:
             "until": milliseconds(state.data_end) if state.data_end else None,
             "staleAt": milliseconds(state.stale_at) if state.stale_at else None,
         }
-        for name, state in shown.snapshot.datasets.items()
+        for name, state in ordered(shown)
     ]

@@ -6,7 +6,7 @@ how each dataset stands. Messages hold text from outside: whoever makes HTML of 
 
 from __future__ import annotations
 
-from exporter.models import HISTORY, OBSERVATIONS, QUEUES, WINDOW
+from exporter.models import DATASETS, HISTORY, OBSERVATIONS, QUEUES, WINDOW, DatasetState
 from exporter.publish.shown import SUCCESS, Shown
 
 _TITLES = {
@@ -20,6 +20,12 @@ _TITLES = {
 def title(dataset: str) -> str:
     """The dataset as people call it."""
     return _TITLES.get(dataset, dataset)
+
+
+def ordered(shown: Shown) -> list[tuple[str, DatasetState]]:
+    """The datasets in the order in which they are told; a snapshot holds them in the order in which they came."""
+    states = shown.snapshot.datasets
+    return [(name, states[name]) for name in DATASETS if name in states]
 
 
 def is_stale(shown: Shown, dataset: str) -> bool:
@@ -49,7 +55,7 @@ def failures(shown: Shown | None, *, stored: bool | None) -> list[str]:
 
 def _of_datasets(shown: Shown) -> list[str]:
     told = []
-    for name, state in shown.snapshot.datasets.items():
+    for name, state in ordered(shown):
         why = state.message or state.reason
         if state.up is False and not (why and why in shown.message):
             told.append(f"{title(name)}: {(why or 'failed').removesuffix('.')}.")

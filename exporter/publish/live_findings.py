@@ -160,7 +160,8 @@ def sentence(metric: str, scores: Scores, row: int) -> str:
     value, mean, stddev = (float(column[row]) for column in (score.value, score.mean, score.stddev))
     if metric == OFFERED:
         digits = 0 if mean >= 10 else 1
-        return f"{value:,.0f} contacts offered, usually {mean:,.{digits}f} ± {stddev:,.{digits}f}"
+        what = "contact" if value == 1 else "contacts"
+        return f"{value:,.0f} {what} offered, usually {mean:,.{digits}f} ± {stddev:,.{digits}f}"
     what = "abandoned" if metric == ABANDONMENT else "missed the service level"
     digits = 0 if mean >= 0.0995 and stddev >= 0.00995 else 1
     usual = f"{100 * mean:.{digits}f}{_SPACE}% ± {100 * stddev:.{digits}f}"

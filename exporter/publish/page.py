@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler
 from exporter.models import ABANDONMENT, OFFERED, SLA_BREACH, WINDOW, FloatColumn
 from exporter.publish.live_agents import Agents, agents_of
 from exporter.publish.live_answers import tagged
-from exporter.publish.live_failures import failures, is_stale, standing, title
+from exporter.publish.live_failures import failures, is_stale, ordered, standing, title
 from exporter.publish.live_findings import FLAGGED, METRICS, TROUBLE, Finding, Ranking, findings, headline, rank
 from exporter.publish.once import Document
 from exporter.publish.shown import NO_SNAPSHOT, SUCCESS, Shown
@@ -135,7 +135,7 @@ def _silent(shown: Shown | None) -> dict[str, str]:
     if fetched:
         alarm += f" The window was last fetched at {_moment(fetched)}; its values are withdrawn."
     words = {"standing": "Stale" if fetched else "No data", "alarm": alarm, "headline": "No current data"}
-    return words | {"shown_rows": "0", "all_rows": "0", "threshold": "the threshold"}
+    return words | {"threshold": "the threshold"}
 
 
 def _told(shown: Shown) -> dict[str, str]:
@@ -152,15 +152,14 @@ def _told(shown: Shown) -> dict[str, str]:
         "when": f"Contacts of {window}",
         "findings": "".join(_finding(each) for each in findings(shown, ranking)),
         "rows": "\n".join(_row(shown, ranking, agents, row) for row in worst),
-        "shown_rows": str(len(worst)),
-        "all_rows": str(shown.rows),
+        "shown_rows": f"These are the {len(worst)} most unusual of {shown.rows} rows. " if worst else "",
         "threshold": f"{shown.scores.threshold:g}" if shown.scores else "the threshold",
     }
 
 
 def _of_the_exporter(shown: Shown, stored: bool | None) -> dict[str, str]:
     """What the exporter tells of itself, with moments instead of ages: nobody counts them on."""
-    states, fetched = shown.snapshot.datasets, _fetched(shown, WINDOW)
+    states, fetched = dict(ordered(shown)), _fetched(shown, WINDOW)
     failing = [title(name).lower() for name, state in states.items() if state.up is False]
     brief = [
         f"data fetched at {_moment(fetched)}" if fetched else "no data yet",

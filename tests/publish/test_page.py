@@ -206,6 +206,16 @@ async def test_what_was_withdrawn_since_the_last_poll_is_not_in_the_page(
         assert ("Sales" in reader.text) is (told == "As of")
 
 
+def test_datasets_are_told_in_one_order_whichever_came_first() -> None:
+    backwards = dict(reversed(datasets().items()))
+    assert read(shown(datasets=backwards)).under("datasets") == read(shown()).under("datasets")
+
+
+def test_without_rows_it_does_not_count_them() -> None:
+    assert "30 most unusual of 200 rows. With" in read(Shown(crowd(200), crowd(200).fresh(NOW))).text
+    assert "most unusual of" not in read(shown(datasets=datasets(age_seconds=3600))).text
+
+
 def test_without_scores_it_does_not_pretend_that_all_is_well() -> None:
     assert "too little history" in read(shown(scores=None)).text
 

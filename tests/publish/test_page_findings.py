@@ -109,6 +109,7 @@ def test_without_scores_the_largest_queue_comes_first() -> None:
         (ABANDONMENT, 0.0999, 0.0999, 0.004, "10 % abandoned, usually 10.0 % ± 0.4"),
         (SLA_BREACH, 1.0, 0.228, 0.069, "100 % missed the service level, usually 23 % ± 7"),
         (OFFERED, 0.0, 1234.4, 98.6, "0 contacts offered, usually 1,234 ± 99"),
+        (OFFERED, 1.0, 40.0, 5.0, "1 contact offered, usually 40 ± 5"),
     ],
 )
 def test_sentences(metric: str, value: float, mean: float, stddev: float, told: str) -> None:

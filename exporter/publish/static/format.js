@@ -9,6 +9,8 @@ const day = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric",
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 
 export const count = (value) => (known(value) ? whole.format(value) : NONE);
+/** 1 contact, 2 contacts */
+export const counted = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
 export const percent = (value) => (known(value) ? `${tenth.format(value)} %` : NONE);
 
 /** +4.2, −0.3, 0.0 */

@@ -18,9 +18,9 @@ export function tellTotals(model, rows) {
     offered: format.count(offered),
     offeredMore: byMedia(rows, columns.offered, queues.media),
     abandoned: offered ? format.percent((100 * abandoned) / offered) : "–",
-    abandonedMore: abandoned === null ? "" : `${format.count(abandoned)} contacts`,
+    abandonedMore: abandoned === null ? "" : format.counted(abandoned, "contact"),
     breached: volume ? format.percent((100 * breached) / volume) : "–",
-    breachedMore: volume === null ? "" : `${format.count(breached)} of ${format.count(volume)} contacts`,
+    breachedMore: volume === null ? "" : `${format.count(breached)} of ${format.counted(volume, "contact")}`,
     waiting: format.count(waiting),
     waitingMore: byMedia(rows, columns.waiting, queues.media),
   };
@@ -39,12 +39,12 @@ function sum(rows, column, any) {
   return known ? total : null;
 }
 
-/** `rows of 40 queues · 1 beyond threshold`: a queue has a row for each of its media types. */
+/** `40 queues · 1 beyond threshold`: a queue has a row for each of its media types. */
 function listed({ grade, queues, numbers }, rows) {
   const ids = new Set(Array.from(rows, (row) => queues.ids[row])).size;
   const beyond = rows.reduce((total, row) => total + (grade[row] > 0 ? 1 : 0), 0);
   const scored = numbers.threshold === null ? "not scored now" : `${format.count(beyond)} beyond threshold`;
-  return ids === rows.length ? scored : `rows of ${format.count(ids)} queues · ${scored}`;
+  return ids === rows.length ? scored : `${format.counted(ids, "queue")} · ${scored}`;
 }
 
 /** `email 1,089, voice 31`: the largest first. */

@@ -73,6 +73,7 @@ def test_two_credentials_are_all_that_is_needed(home: Path) -> None:
         ("EXPORTER_BUCKET", "pt1h", "bucket", "PT1H"),
         ("EXPORTER_BASELINE_DAYS", "60", "retention_days", 60),
         ("EXPORTER_HISTORY", ":memory:", "history_path", None),
+        ("EXPORTER_HISTORY", " :MEMORY: ", "history_path", None),
         ("EXPORTER_LOG_LEVEL", "WARN", "log_level", "warning"),
         ("EXPORTER_LOG_FORMAT", "JSON", "log_format", "json"),
         ("EXPORTER_TIMEZONE", "", "stale_after_seconds", 180),
@@ -139,6 +140,7 @@ def test_every_default_passes_its_own_checks() -> None:
         ("GENESYS_LOGIN_URL", "login.mypurecloud.de", "does not begin with https://"),
         ("GENESYS_LOGIN_URL", "https://login.mypurecloud.de/oauth/token", "adds by itself"),
         ("GENESYS_API_URL", "https://api.mypurecloud.de/api/v2/", "adds by itself"),
+        ("GENESYS_API_URL", "https://api.mypurecloud.de/API/V2", "adds by itself"),
         ("GENESYS_API_URL", "https://", "no valid host"),
         ("GENESYS_API_URL", "https://api.example:0", "no valid port"),
         ("GENESYS_API_URL", "https://api.example:99999", "no valid port"),
@@ -148,6 +150,9 @@ def test_every_default_passes_its_own_checks() -> None:
         ("GENESYS_API_URL", "https://[::1", "is not an address"),
         ("GENESYS_QUEUE_IDS", '["a","b"]', "brackets or quotation marks"),
         ("GENESYS_QUEUE_IDS", ",", "no entry"),
+        ("GENESYS_QUEUE_INCLUDE", '"^Sales"', "has quotation marks around it"),
+        ("GENESYS_CLIENT_ID", "'0a1b-client'", "the value has quotation marks around it"),
+        ("EXPORTER_PORT", '"10420"', "has quotation marks around it"),
         ("GENESYS_QUEUE_IDS", "a;b", "not split by commas"),
         ("GENESYS_QUEUE_IDS", "a b", "not split by commas"),
         ("GENESYS_QUEUE_INCLUDE", "(", "is not a regular expression (missing )"),
@@ -193,6 +198,12 @@ def test_every_default_passes_its_own_checks() -> None:
         ("EXPORTER_HISTORY", "/dev/null/history.sqlite3", "cannot be kept (not a directory)"),
         ("EXPORTER_HISTORY", "~nobody-of-this-name/h", "without a home folder"),
         ("EXPORTER_HISTORY", ".", "is a folder"),
+        ("EXPORTER_HISTORY", "new/", "is a folder"),
+        ("EXPORTER_HISTORY", "memory", "is not :memory:"),
+        ("EXPORTER_HISTORY", ":Memory", "is not :memory:"),
+        ("EXPORTER_HISTORY", "sqlite:///var/lib/h.sqlite3", "is an address, not a path"),
+        ("EXPORTER_HISTORY", "file:h.sqlite3", "is an address, not a path"),
+        ("EXPORTER_HISTORY", '"/var/lib/h.sqlite3"', "has quotation marks around it"),
         ("EXPORTER_RETENTION_DAYS", "6", "is less than EXPORTER_BASELINE_DAYS; write 7 or more"),
         ("EXPORTER_MAX_SERIES", "0", "is too small"),
         ("EXPORTER_WEB_CONFIG", "absent.yml", "cannot be read (no such file or directory)"),
@@ -294,6 +305,41 @@ def test_the_environment_wins_over_env_file_and_env_file_over_the_secrets_folder
     assert load_settings(overrides={"EXPORTER_PORT": "4"}).port == 4
 
 
+@pytest.mark.parametrize("blank", ["", "  ", "\t\n"])
+def test_what_is_blank_is_absent_wherever_it_stands(home: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    (home / "exporter_settle").write_text("3")
+    (home / "exporter_retention_days").write_text(blank)
+    (home / ".env").write_text(f'EXPORTER_SECRETS_DIR={home}\nEXPORTER_SETTLE="{blank}"\nEXPORTER_PORT=2\n')
+    for name in ("EXPORTER_PORT", "EXPORTER_SETTLE", "EXPORTER_SECRETS_DIR", "EXPORTER_RETENTION_DAYS"):
+        monkeypatch.setenv(name, blank)
+    made = load_settings(require_credentials=False, defaults={"EXPORTER_RETENTION_DAYS": "40"})
+    assert (made.port, made.settle_seconds, made.retention_days) == (2, 3, 40)
+
+
+def test_a_variable_in_small_letters_is_none_and_warned_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("exporter_port", "1")
+    (home / ".env").write_text("exporter_settle=2\n")
+    made = load_settings(require_credentials=False)
+    assert (made.port, made.settle_seconds) == (10420, 60)
+    assert [line.split(":")[0] for line in made.warnings] == ["exporter_port", "exporter_settle"]
+
+
+def test_an_env_file_that_says_something_twice_is_warned_of_and_the_last_counts(home: Path) -> None:
+    path = home / "settings.env"
+    path.write_text("EXPORTER_PORT=2\nEXPORTER_SETTLE=5\nEXPORTER_PORT=3\nEXPORTER_SETTLE='5'\nOTHER=1\nOTHER=2\n")
+    made = load_settings(CLIENT, env_file=path)
+    assert made.port == 3
+    assert made.warnings == (f"EXPORTER_PORT: {path} says it twice; the last counts",)
+
+
+def test_two_files_of_the_secrets_folder_for_one_variable_are_a_fault(home: Path) -> None:
+    for name in ("EXPORTER_PORT", "exporter_port", "other", "OTHER"):
+        (home / name).write_text("1")
+    (line,) = faults(EXPORTER_SECRETS_DIR=str(home))
+    assert line.startswith("EXPORTER_PORT: ")
+    assert "both hold it; remove one of them" in line
+
+
 def test_only_what_is_passed_is_read_when_something_is_passed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / ".env").write_text("EXPORTER_PORT=2\n")
     monkeypatch.setenv("EXPORTER_SETTLE", "3")
@@ -362,6 +408,7 @@ def test_a_command_with_a_history_of_its_own_needs_no_state_folder(monkeypatch: 
         (b"\xff\xfe\x00", "does not hold text"),
         (b"a" * 5_000, "too large"),
         (b"-----BEGIN KEY-----\nabc", "white space or control characters"),
+        (b'"abc"\n', "quotation marks around it"),
         (None, "cannot be read (no such file or directory)"),
     ],
 )
@@ -549,6 +596,18 @@ def test_state_is_kept_where_the_platform_wants_it(
         ("GENESYS_REGION", "us", "no such setting"),
         ("GENESYS_API_URL", "http://gateway.example", "is not encrypted"),
         ("GENESYS_QUEUE_IDS", "sales", "does not look like a Genesys Cloud queue id"),
+        (
+            "GENESYS_QUEUE_IDS",
+            f"{QUEUE},{QUEUE.upper()}",
+            "does not look like a Genesys Cloud queue id, a UUID in small l",
+        ),
+        ("exporter_port", "1", "no such setting, did you mean EXPORTER_PORT?"),
+        (
+            "EXPORTER_BASELINE_MIN_SAMPLES",
+            "673",
+            "nothing will be scored, since EXPORTER_BASELINE_DAYS hold 672 buckets",
+        ),
+        ("EXPORTER_HISTORY", "$HOME/h.sqlite3", 'the $ in "$HOME/h.sqlite3" is taken as it stands'),
         ("GENESYS_MEDIA_TYPES", "vioce", "no known media type, did you mean voice?"),
         ("GENESYS_REQUESTS_PER_MINUTE", "301", "grants a client 300 calls a minute"),
     ],

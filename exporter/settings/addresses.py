@@ -70,7 +70,7 @@ def base_url(text: str) -> str:
     if url.query or url.fragment:
         raise ValueError("holds a query or a fragment")
     path = url.path.rstrip("/")
-    if path.endswith(("/api/v2", "/oauth/token")) or not re.fullmatch(r"[\w/.~%:+-]*", path, re.ASCII):
+    if path.lower().endswith(("/api/v2", "/oauth/token")) or not re.fullmatch(r"[\w/.~%:+-]*", path, re.ASCII):
         raise ValueError("holds a path that the exporter adds by itself, or that no address can have")
     return f"{url.scheme}://{url.netloc.lower()}{path}"
 

@@ -6,9 +6,13 @@ holds what the file holds. Files are read, never changed.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from exporter.settings.addresses import redis_url
+
+#: Instead of a path: no file.
+MEMORY = ":memory:"
 
 _LARGEST_SECRET_BYTES = 4_096  # a secret has some 50: anything larger is another file
 
@@ -19,6 +23,19 @@ def path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError("names a user without a home folder") from error
+
+
+def history(text: str) -> str:
+    """A path for a file that is not there yet, or MEMORY; nothing that would quietly become a file of another name."""
+    if text.strip(":").lower() == "memory":
+        if text.lower() != MEMORY:
+            raise ValueError(f"is not {MEMORY}")
+        return MEMORY
+    if re.match(r"file:|\w+://", text, re.IGNORECASE):
+        raise ValueError("is an address, not a path")
+    if text.endswith("/"):
+        raise ValueError("is a folder")
+    return str(path(text))
 
 
 def readable_file(text: str) -> Path:
@@ -66,9 +83,11 @@ def read_secret(file_path: Path) -> str:
 
 
 def credential(text: str) -> str:
-    """A client id or secret; neither ever holds white space or control characters."""
+    """A client id or secret; neither ever holds white space, control characters or quotation marks."""
     if not text.isprintable() or " " in text:
         raise ValueError("holds white space or control characters")
+    if text[:1] in ("'", '"') and text[:1] == text[-1:]:
+        raise ValueError("has quotation marks around it")
     return text
 
 

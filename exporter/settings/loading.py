@@ -38,19 +38,23 @@ def load_settings(
     env_file = ".env" if environ is None and env_file is None else env_file
     written = sources.read_env_file(env_file)
     unread = sources.env_file_faults(env_file)
-    kind = _reading(environ, defaults or {})
     environ = os.environ if environ is None else environ
+    kind = _reading(environ, written, defaults or {})
     top: dict[str, Any] = dict(overrides or {})
     top |= {f"{name}_FILE": "" for name in sources.CREDENTIALS if name in top}
-    folder = (
-        top.get("EXPORTER_SECRETS_DIR") or environ.get("EXPORTER_SECRETS_DIR") or written.get("EXPORTER_SECRETS_DIR")
-    )
-    settings, bad = _validated(kind, top, {"_env_file": env_file, "_secrets_dir": folder or None})
+    folders = [(texts.get("EXPORTER_SECRETS_DIR") or "").strip() for texts in (top, environ, written)]
+    settings, bad = _validated(kind, top, {"_secrets_dir": next(filter(None, folders), None)})
     faults = bad | rules.cross_faults(settings, bad.keys(), require_credentials)
     if faults or unread:
         raise SettingsError([*unread, *(line for name in VARIABLES for line in faults.get(name, ()))])
     settings._redis = _redis_of(settings)
-    settings._warnings = (*rules.unknown_variables([*environ, *written], VARIABLES), *rules.doubts(settings))
+    twice = [f"{name}: {env_file} says it twice; the last counts" for name in sources.said_twice(env_file)]
+    unknown = rules.unknown_variables([*environ, *written], VARIABLES)
+    settings._warnings = (
+        *unknown,
+        *(line for line in twice if line.split(":")[0] in VARIABLES),
+        *rules.doubts(settings),
+    )
     return settings
 
 
@@ -60,22 +64,29 @@ def _redis_of(settings: Settings) -> str | None:
     return None if settings.redis_url is None else settings.redis_url.get_secret_value()
 
 
-def _reading(environ: Mapping[str, str] | None, defaults: Mapping[str, str]) -> type[Settings]:
-    """Settings that read `environ` in place of the process' environment, and `defaults` last."""
+def _reading(
+    environ: Mapping[str, str], written: Mapping[str, str | None], defaults: Mapping[str, str]
+) -> type[Settings]:
+    """Settings that read `environ`, then what is `written` in `.env`, then the secrets folder, and `defaults` last."""
 
     class Given(Settings):
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *args: Any, **named: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            init, process, *rest = super().settings_customise_sources(settings_cls, *args, **named)
-            if environ is not None:
-                given = {name: text for name, text in environ.items() if name in VARIABLES and text.strip()}
-                process = InitSettingsSource(settings_cls, given)
-            return init, process, *rest, InitSettingsSource(settings_cls, dict(defaults))
+            init, _, _, folder = super().settings_customise_sources(settings_cls, *args, **named)
+            process, dotenv, last = (
+                InitSettingsSource(settings_cls, _set(each)) for each in (environ, written, defaults)
+            )
+            return init, process, dotenv, folder, last
 
     Given.__name__ = Given.__qualname__ = Settings.__name__
     return Given
+
+
+def _set(texts: Mapping[str, str | None]) -> dict[str, Any]:
+    """The variables among them that are not blank."""
+    return {name: text for name, text in texts.items() if name in VARIABLES and text and text.strip()}
 
 
 def _validated(

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.errors import SettingsError
 from exporter.settings import addresses, defaults, files, sources, values
 from exporter.settings.telling import for_people
 
-MEMORY = ":memory:"
+MEMORY = files.MEMORY
 
 
 def _variable(name: str, default: Any = None, *, write: str, **constraints: Any) -> Any:
@@ -37,7 +37,7 @@ _SecretFile = Annotated[Path | None, BeforeValidator(files.secret_file)]
 _RedisFile = Annotated[Path | None, BeforeValidator(files.redis_url_file)]
 _Url = Annotated[str, BeforeValidator(addresses.base_url)]
 _Pattern = Annotated[re.Pattern[str] | None, BeforeValidator(values.pattern)]
-_Path = Annotated[str, AfterValidator(lambda text: text if text == MEMORY else str(files.path(text)))]
+_History = Annotated[str, BeforeValidator(files.history)]
 
 
 class Settings(BaseSettings):
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
         le=31_536_000,
         allow_inf_nan=False,
     )
-    history: _Path = _variable(
+    history: _History = _variable(
         "EXPORTER_HISTORY",
         defaults.history,
         write="the path of a file in a folder that can be written, or :memory: to keep none",
@@ -192,6 +192,14 @@ class Settings(BaseSettings):
     secrets_dir: Annotated[Path | None, BeforeValidator(files.folder)] = _variable(
         "EXPORTER_SECRETS_DIR", sources.default_secrets_dir, write="the path of a folder with a file for each variable"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_quoted(cls, value: Any) -> Any:
+        """Docker's --env-file and files of secrets take quotation marks for a part of the value."""
+        if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            raise ValueError("has quotation marks around it, which would be a part of it")
+        return value
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _redis: str | None = PrivateAttr(default=None)

@@ -26,7 +26,7 @@ _GUARDS = ("EXPORTER_ANOMALY_MIN_EVENTS", "EXPORTER_ANOMALY_MIN_DIFFERENCE", "EX
 # Names that Kubernetes injects for a Service called `exporter…` or `genesys…`: nobody wrote them.
 _SERVICE_LINK = re.compile(r"(EXPORTER|GENESYS)\w*_(SERVICE_(HOST|PORT\w*)|PORT|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def cross_faults(settings: Settings, bad: Collection[str], require_credentials: bool) -> dict[str, list[str]]:
@@ -88,7 +88,7 @@ def _history_problem(path: Path) -> str | None:
 def unknown_variables(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
     """A warning for every name that looks like ours and is not, as a misspelt one would."""
     for name in sorted(set(names) - set(known)):
-        if name.startswith(("GENESYS_", "EXPORTER_")) and not _SERVICE_LINK.fullmatch(name):
+        if name.upper().startswith(("GENESYS_", "EXPORTER_")) and not _SERVICE_LINK.fullmatch(name):
             yield f"{name}: no such setting{values.nearest(name, known)}"
 
 
@@ -98,7 +98,7 @@ def doubts(settings: Settings) -> Iterator[str]:
         if url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
             yield f"{variable}: {url} is not encrypted; the client secret and the data can be read on the way"
     if settings.contract == "aggregates" and (odd := [i for i in settings.queue_ids if not _UUID.fullmatch(i)]):
-        yield f"GENESYS_QUEUE_IDS: {odd[0]} does not look like a Genesys Cloud queue id, which is a UUID"
+        yield f"GENESYS_QUEUE_IDS: {odd[0]} does not look like a Genesys Cloud queue id, a UUID in small letters"
     for media_type in settings.media_types:
         if media_type not in values.MEDIA_TYPES:
             guess = values.nearest(media_type, values.MEDIA_TYPES)
@@ -107,6 +107,13 @@ def doubts(settings: Settings) -> Iterator[str]:
         yield "GENESYS_MEDIA_TYPES: has no effect, since the summary contract knows no media types"
     if not 7 <= settings.baseline_days <= 35:
         yield "EXPORTER_BASELINE_DAYS: scores are made for 7 to 35 days"
+    if (most := settings.baseline_days * 86_400 // settings.bucket_seconds) < settings.baseline_min_samples:
+        yield (
+            f"EXPORTER_BASELINE_MIN_SAMPLES: nothing will be scored, since EXPORTER_BASELINE_DAYS hold {most} buckets"
+            f" and {settings.baseline_min_samples} are asked for"
+        )
+    if settings.history_path is not None and "$" in settings.history:
+        yield f'EXPORTER_HISTORY: the $ in "{settings.history}" is taken as it stands'
     if settings.score_method == "zscore":
         for variable in filter(settings.is_set, _GUARDS):
             yield f"{variable}: has no effect, since the classic score knows |z| and its threshold alone"

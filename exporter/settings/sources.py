@@ -45,15 +45,23 @@ class SecretsFolder(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for path in self._paths():
-            name = path.name.upper()
+        found: dict[str, str] = {}
+        for name, path in self._files().items():
             if name in CREDENTIALS:
                 if not {name, f"{name}_FILE"} & self.current_state.keys():
                     found[f"{name}_FILE"] = str(path)
-            elif name in self._variables and f"{name}_FILE" not in self.current_state:
+            elif f"{name}_FILE" not in self.current_state:
                 found[name] = _read_text(name, path)
-        return found
+        return {name: text for name, text in found.items() if text.strip()}
+
+    def _files(self) -> dict[str, Path]:
+        """The files of variables, by variable; none may have two."""
+        files: dict[str, Path] = {}
+        for path in self._paths():
+            name = path.name.upper()
+            if name in self._variables and files.setdefault(name, path) != path:
+                raise SettingsError([f"{name}: {files[name]} and {path} both hold it; remove one of them"])
+        return files
 
     def _paths(self) -> list[Path]:
         """What stands in the folder; nothing where it cannot be looked into, which its own setting tells."""
@@ -87,6 +95,18 @@ def env_file_faults(path: str | Path | None) -> list[str]:
     with Path(path).open(encoding="utf-8") as text:
         lines = [statement.original.line for statement in parse_stream(text) if statement.error]
     return [f"{path}: line {line} cannot be read; write NAME=value, and close quotation marks" for line in lines]
+
+
+def said_twice(path: str | Path | None) -> list[str]:
+    """The names that a readable `.env` gives two values, of which the last counts."""
+    if path is None or not Path(path).is_file():
+        return []
+    said: dict[str, set[str | None]] = {}
+    with Path(path).open(encoding="utf-8") as text:
+        for statement in parse_stream(text):
+            if statement.key is not None:
+                said.setdefault(statement.key, set()).add(statement.value)
+    return [name for name, values in said.items() if len(values) > 1]
 
 
 def default_secrets_dir() -> Path | None:

@@ -73,6 +73,8 @@ def _require_places(file: Path, outputs: Outputs) -> None:
             raise BacktestError(f"{path}: cannot be written: name a file in a folder that can")
         if path.exists() and file.exists() and path.samefile(file):
             raise BacktestError(f"{path}: is the file that is read: name another")
+    if outputs.scores and outputs.plot and outputs.scores.absolute() == outputs.plot.absolute():
+        raise BacktestError(f"{outputs.plot}: --scores and --plot name the same file: name another")
 
 
 def _tracks(past: Past, options: BacktestOptions, outputs: Outputs) -> Sequence[Track]:

@@ -94,7 +94,7 @@ def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=_above_zero, metavar="T", help="standard deviations; default: the method's")
     parser.add_argument("--min-events", metavar="N", help="default: EXPORTER_ANOMALY_MIN_EVENTS")
     parser.add_argument("--min-difference", metavar="SHARE", help="default: EXPORTER_ANOMALY_MIN_DIFFERENCE")
-    parser.add_argument("--direction", metavar="SIDES", help="default: EXPORTER_ANOMALY_DIRECTION")
+    parser.add_argument("--direction", action=_Once, metavar="SIDES", help="default: EXPORTER_ANOMALY_DIRECTION")
     parser.add_argument("--baseline-days", type=_days, metavar="N", help="default: EXPORTER_BASELINE_DAYS")
     parser.add_argument("--timezone", metavar="ZONE", help="IANA name of the local time; default: EXPORTER_TIMEZONE")
     parser.add_argument("--list", type=_none_or_more, default=20, metavar="N", help="flagged buckets to list")
@@ -102,14 +102,26 @@ def _add_backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="OUT", help="draw the busiest queue, or --queue: .html, .svg, .png"
     )
-    parser.add_argument("--queue", metavar="NAME", help="score this queue alone, by name or id")
+    parser.add_argument("--queue", action=_Once, metavar="NAME", help="score this queue alone, by name or id")
 
 
 def _add_org_options(parser: argparse.ArgumentParser, port_help: str) -> None:
-    parser.add_argument("--queues", type=_at_least_one, default=40, metavar="N", help="number of queues (default: 40)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--queues", type=_at_least_one, default=40, metavar="N", help="number of queues (default: 40)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed, the same org (default: 1)")
-    parser.add_argument("--replay", type=Path, metavar="FILE.csv", help="play past buckets from a file, shifted to now")
+    size.add_argument("--replay", type=Path, metavar="FILE.csv", help="play past buckets from a file, shifted to now")
     parser.add_argument("--port", type=_port, metavar="P", help=port_help)
+
+
+class _Once(argparse.Action):
+    """An option that one might think takes several values one by one, where the last would hold alone."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "given twice")
+        setattr(namespace, self.dest, values)
 
 
 def _at_least_one(text: str) -> int:
@@ -225,7 +237,7 @@ def _backtest(arguments: argparse.Namespace) -> int:
         "EXPORTER_ANOMALY_MIN_DIFFERENCE": arguments.min_difference,
         "EXPORTER_ANOMALY_DIRECTION": arguments.direction,
     }
-    overrides = {name: value for name, value in given.items() if value not in (None, "all")}
+    overrides = {name: value for name, value in given.items() if value and value.strip() and value != "all"}
     settings = _load(overrides=overrides, require_credentials=False)
     wished = settings.anomaly_threshold if settings.is_set("EXPORTER_ANOMALY_THRESHOLD") else None
     options = BacktestOptions(

@@ -87,6 +87,24 @@ def test_a_guard_that_makes_no_sense_is_refused_by_its_name(past: Path, capsys: 
     assert "EXPORTER_ANOMALY_MIN_DIFFERENCE" in capsys.readouterr().err
 
 
+def test_an_option_that_is_blank_leaves_its_setting(
+    past: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPORTER_ANOMALY_MIN_EVENTS", "1000")
+    assert main(["backtest", str(past), "--baseline-days", "2", "--min-events", " "]) == 0
+    assert ": 0 buckets flagged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--queue", "--direction"])
+def test_an_option_of_which_the_last_would_hold_alone_is_taken_once(
+    past: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["backtest", str(past), option, "low", option, "high"])
+    assert left.value.code == 2
+    assert f"{option}: given twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -128,6 +146,7 @@ def test_one_queue_alone_is_scored_listed_and_drawn(
         (["--plot", "nowhere/chart.png"], "chart.png: cannot be written: name a file in a folder that can"),
         (["--scores", "."], ".: cannot be written"),
         (["--scores", "past.csv"], "past.csv: is the file that is read: name another"),
+        (["--scores", "a.png", "--plot", "./a.png"], "a.png: --scores and --plot name the same file: name another"),
         (["--timezone", "Mars/Olympus"], "EXPORTER_TIMEZONE"),
     ],
 )

@@ -146,6 +146,10 @@ def test_a_file_that_cannot_be_replayed_is_exit_2_with_the_line(
     file = tmp_path / "past.csv"
     if content is not None:
         file.write_text(content, "utf-8")
+    with pytest.raises(SystemExit) as left:
+        main([command, "--replay", str(file), "--queues", "7"])
+    assert left.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
     assert main([command, "--replay", str(file)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "genesys-cloud-exporter: settings that cannot work:"

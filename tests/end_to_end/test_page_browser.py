@@ -232,6 +232,14 @@ async def test_without_scripts_the_worst_queues_are_there(browser: Browser, expo
         await tab.run("document.querySelector('#findings').textContent")
     ).replace("\N{NO-BREAK SPACE}", " ")
     assert "30 most unusual of 200" in await tab.run("document.querySelector('#list noscript').textContent")
+    await tab.run("document.getElementById('exporter').open = true")
+    for width in (1024, 375):
+        await tab.look(width, 812)
+        await tab.until(f"document.documentElement.clientWidth <= {width}")
+        assert await tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+        assert await tab.run("document.querySelector('#findings li').clientHeight") < 150, (
+            "room for a chart that never comes"
+        )
 
 
 #: The alarm, and what stands in the table of datasets but for moments and ages.

@@ -118,8 +118,7 @@ def started(here: Site, polls: int) -> dict[str, float]:
     port, began = free_port(), time.monotonic()
     with child([sys.executable, "-m", "exporter"], port, here.environment(port)) as pid:
         listening = time.monotonic()
-        _until_scored(port)
-        ready = time.monotonic()
+        ready = _until_scored(port)
         figures = {
             "start_to_listening_s": listening - began,
             "start_to_scored_s": ready - began,
@@ -243,12 +242,14 @@ def _watch(look: Callable[[], float], process: subprocess.Popen[bytes]) -> float
     return most
 
 
-def _until_scored(port: int, seconds: float = 180) -> None:
-    """Until /metrics shows a score of some queue."""
+def _until_scored(port: int, seconds: float = 180) -> float:
+    """When /metrics, first asked again and again, was there with a score of some queue; on the monotonic clock."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if _is_ready(port) and SCORED.search(gzip.decompress(ask(port, "/metrics", {"Accept-Encoding": "gzip"}))):
-            return
+        if _is_ready(port):
+            packed, arrived = ask(port, "/metrics", {"Accept-Encoding": "gzip"}), time.monotonic()
+            if SCORED.search(gzip.decompress(packed)):
+                return arrived
         time.sleep(0.01)
     raise RuntimeError("the exporter shows no score")
 

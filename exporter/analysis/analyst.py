@@ -93,6 +93,7 @@ class Analyst:
         self._prune_due = float("-inf")
         self._last_id = 0
         self._turn = Lock()
+        self._fitting = Lock()
         #: Told, in the merging thread, what `merge` was given and what came of it.
         self.on_merge: list[Callable[[BucketBatch, MergeReport], None]] = []
 
@@ -139,8 +140,7 @@ class Analyst:
 
     def prepare(self, window: Window) -> None:
         """Fits the model for `window` ahead of its snapshot: at a start, while the API is still being asked."""
-        with self._turn:
-            self._fit(window)
+        self._fit(window)
 
     def after(self, snapshot_id: int) -> None:
         """Later snapshots have higher ids than this one of another exporter."""
@@ -221,12 +221,13 @@ class Analyst:
 
     def _fit(self, window: Window) -> Fitted:
         """The model for `window`, fitted anew if it must be."""
-        state = self.history.baseline_state(window.start_seconds, window.end_seconds)
-        rules = self._rules
-        if self._fitted is None or not self._fitted.is_for(state, window) or self._fitted_by is not rules:
-            self._fitted = None  # its tables are large: they go before the next ones come
-            self._fitted, self._fitted_by = Fitted.of(self.history, *rules, window), rules
-        return self._fitted
+        with self._fitting:  # ahead of a snapshot, which makes its rows meanwhile
+            state = self.history.baseline_state(window.start_seconds, window.end_seconds)
+            rules = self._rules
+            if self._fitted is None or not self._fitted.is_for(state, window) or self._fitted_by is not rules:
+                self._fitted = None  # its tables are large: they go before the next ones come
+                self._fitted, self._fitted_by = Fitted.of(self.history, *rules, window), rules
+            return self._fitted
 
     def _contacts(self, keys: Sequence[SeriesKey]) -> FloatColumn:
         return self.history.counters(keys)["offered"].astype(np.float64)

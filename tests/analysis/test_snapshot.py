@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
+from exporter.analysis import analyst as analyst_module
 from exporter.analysis.analyst import Analyst
 from exporter.analysis.baseline import Baseline
 from exporter.analysis.history import History
@@ -283,6 +286,38 @@ def test_the_model_is_fitted_anew_only_when_the_baseline_has_changed() -> None:
     history.merge(batch({start_of(98): {A: cell(8)}}))
     assert fits_until(100.4) == 2
     assert fits_until(101.0) == 3  # the bucket 99 does not overlap the window any more
+
+
+def test_a_snapshot_makes_its_rows_while_the_model_is_fitted_ahead_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And takes that model: none is fitted twice."""
+    begun, rows_made, seen = Event(), Event(), []
+
+    class Slow(Counting):
+        def fit(self, baseline: Baseline, options: ScoreOptions) -> Model:
+            begun.set()
+            seen.append(rows_made.wait(10))
+            return super().fit(baseline, options)
+
+    method = Slow()
+    desk = Desk(open_history(None, now=at(0), baseline_days=1), method=method)
+    desk.history.merge(batch({start_of(i): {A: cell(9, i % 3)} for i in range(100)}))
+    org_sums = analyst_module._org_sums
+
+    def last_step_before(*parts: Any) -> dict[str, Any]:
+        rows_made.set()
+        return org_sums(*parts)
+
+    monkeypatch.setattr(analyst_module, "_org_sums", last_step_before)
+    table = window_table(window_at(99.1), {A: {"offered": 9.0, "abandoned": 8.0}})
+    with ThreadPoolExecutor(2) as threads:
+        ahead = threads.submit(desk.analyst.prepare, window_at(99.1))
+        assert begun.wait(10)
+        snapshot = threads.submit(desk.snapshot, at(100.1), window=table).result(20)
+        ahead.result(20)
+    assert seen == [True]
+    assert method.fits == 1
+    assert snapshot.scores is not None
+    assert np.isfinite(snapshot.scores.metrics[ABANDONMENT].z).all()
 
 
 def test_the_buckets_of_the_back_fill_are_scored_by_a_walk_but_for_the_newest() -> None:

@@ -42,8 +42,11 @@ class KeptTexts:
         if len(owners) == len(kept_owners) and all(a is b for a, b in zip(owners, kept_owners, strict=True)):
             return kept_texts
         known = dict(zip(kept_keys, kept_texts, strict=True))
-        wanted = list(keys())
-        found = [known.get(key) or self._write(key) for key in wanted]
+        wanted, found = list(keys()), []
+        for key in wanted:
+            if (text := known.get(key)) is None:
+                text = known[key] = self._write(key)
+            found.append(text)
         self._kept = (owners, wanted, found)
         return found
 

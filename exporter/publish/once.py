@@ -20,6 +20,12 @@ class Once(Generic[T]):
         self._build = build
         self._task: asyncio.Task[T] | None = None
 
+    @property
+    def made(self) -> T | None:
+        """The value where it is there already."""
+        task = self._task
+        return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None
+
     async def get(self) -> T:
         if self._task is None:
             self._task = asyncio.create_task(asyncio.to_thread(self._build))
@@ -27,16 +33,25 @@ class Once(Generic[T]):
 
 
 class Document:
-    """Bytes, and the same compressed, each built once."""
+    """Bytes, and the same compressed, each made once. While nobody asks for the bytes themselves they are not kept:
+    they are ten times as large."""
 
     def __init__(self, build: Callable[[], bytes]) -> None:
-        self._plain = Once(build)
-        self._gzip: Once[bytes] | None = None
+        self._build = build
+        self._plain: Once[bytes] | None = None
+        self._packed: Once[bytes] | None = None
 
     async def get(self, *, gzip: bool) -> bytes:
-        plain = await self._plain.get()
-        if not gzip:
-            return plain
-        if self._gzip is None:
-            self._gzip = Once(lambda: isal_zlib.compress(plain, 1, _GZIP))
-        return await self._gzip.get()
+        return await (self._gzip() if gzip else self._text()).get()
+
+    def _text(self) -> Once[bytes]:
+        if self._plain is None:
+            packed = self._packed.made if self._packed else None
+            self._plain = Once(self._build if packed is None else lambda: isal_zlib.decompress(packed, _GZIP))
+        return self._plain
+
+    def _gzip(self) -> Once[bytes]:
+        if self._packed is None:
+            plain = self._plain.made if self._plain else None
+            self._packed = Once(lambda: isal_zlib.compress(self._build() if plain is None else plain, 1, _GZIP))
+        return self._packed

@@ -51,6 +51,15 @@ class View:
         self.plain_wanted.add(openmetrics)
         return [await self._plain[openmetrics].get(), own]
 
+    def let_go(self, form: tuple[bool, bool]) -> None:
+        """Nobody wants (OpenMetrics, gzip) any more. Whoever does after all gets it made anew."""
+        openmetrics, gzip = form
+        self.answers.pop(form, None)
+        if not gzip:
+            self.plain_wanted.discard(openmetrics)
+            body = self.exposition.openmetrics if openmetrics else self.exposition.text
+            self._plain[openmetrics] = Once(body.plain)
+
     async def make_ready(self, plain_wanted: set[bool]) -> None:
         """Build the plain text of these formats ahead of the first request."""
         for openmetrics in plain_wanted:

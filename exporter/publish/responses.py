@@ -150,6 +150,17 @@ async def _send(request: web.Request, pieces: Sequence[Piece], headers: Mapping[
     return response
 
 
+async def send_while_made(
+    request: web.Request, length: int, pieces: Iterable[Piece], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """200 with a body of so many bytes, of which one piece at a time is in memory."""
+    response = web.StreamResponse(headers={**headers, "Content-Length": str(length)})
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await _in_time(request, _write(request, response, pieces))
+    return response
+
+
 async def stream(request: web.Request, chunks: AsyncIterator[bytes], headers: Mapping[str, str]) -> web.StreamResponse:
     """200 with a body of unknown length; one that breaks off half-way is cut, so that nobody takes it for whole."""
     response = web.StreamResponse(headers=headers)

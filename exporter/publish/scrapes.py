@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from exporter.publish.exposition import EMPTY, OPENMETRICS_TYPE, TEXT_TYPE
 from exporter.publish.negotiate import header, wants_gzip, wants_openmetrics
 from exporter.publish.publisher import Publisher, View
 from exporter.publish.repeats import REPEATS
-from exporter.publish.responses import Piece, Ready, send
+from exporter.publish.responses import Piece, Ready, send, send_while_made
 from exporter.publish.self_metrics import SelfMetrics
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 RENEW_SECONDS = 1.0
 #: Prometheus takes longer intervals for stale, too.
 WANTED_SECONDS = 300.0
+#: Plain text is ten times as large as what Prometheus asks for: kept for a scraper that comes often; for somebody who
+#: looks once it is made while it is sent.
+PLAIN_WANTED_SECONDS = 30.0
 
 
 class Form(NamedTuple):
@@ -39,6 +43,11 @@ class Form(NamedTuple):
     @classmethod
     def of(cls, request: web.Request) -> Form:
         return cls(wants_openmetrics(header(request, "Accept")), wants_gzip(header(request, "Accept-Encoding")))
+
+    @property
+    def wanted_seconds(self) -> float:
+        """How long after a scrape the next one is expected."""
+        return WANTED_SECONDS if self.gzip else PLAIN_WANTED_SECONDS
 
     def headers(self) -> dict[str, str]:
         kind = OPENMETRICS_TYPE if self.openmetrics else TEXT_TYPE
@@ -54,16 +63,23 @@ class Scrapes:
         self._self_metrics = self_metrics
         self._clock = clock
         self._asked: dict[Form, float] = {}  # when, in monotonic seconds
+        self._expected: set[Form] = set()  # of these what is made ahead
         self._swapped = asyncio.Event()
         publisher.on_swap.append(self._swapped.set)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """200 in every case: without a snapshot the exporter's own metrics alone."""
         view, form = await self._publisher.view(), Form.of(request)
+        if form.gzip or form in self._asked:
+            self._expected.add(form)
         self._asked[form] = self._clock.monotonic()
         own = self._self_metrics.exposition(openmetrics=form.openmetrics)
         if view is None:
             return await send(request, [EMPTY.member, EMPTY.gzip_tail(own)] if form.gzip else [own], form.headers())
+        if form not in self._expected:
+            body = view.exposition.openmetrics if form.openmetrics else view.exposition.text
+            pieces = chain(body.pieces(), [own])
+            return await send_while_made(request, body.length + len(own), pieces, _headers(view, form))
         if (repeats := request.app.get(REPEATS)) is not None:
             repeats.learn(request, form)
         return await (await _made(view, form, own)).send(request)
@@ -96,14 +112,19 @@ class Scrapes:
                 logger.exception("scrapes are not made ready; they are made when asked for")
 
     async def make_ready(self) -> None:
-        """What was asked for in the last minutes, as it is now."""
+        """What is expected to be asked for, as it is now; what nobody has asked for lately is let go."""
         now = self._clock.monotonic()
-        self._asked = {form: at for form, at in self._asked.items() if now - at <= WANTED_SECONDS}
         for form in tuple(self._asked):
             view = await self._publisher.view()
-            own = self._self_metrics.exposition(openmetrics=form.openmetrics, older_than=RENEW_SECONDS / 2)
-            if view is not None:
-                await _made(view, form, own)
+            if now - self._asked[form] > form.wanted_seconds:
+                del self._asked[form]
+                self._expected.discard(form)
+                if view is not None:
+                    view.let_go(form)
+            elif form in self._expected:
+                own = self._self_metrics.exposition(openmetrics=form.openmetrics, older_than=RENEW_SECONDS / 2)
+                if view is not None:
+                    await _made(view, form, own)
 
 
 async def _made(view: View, form: Form, own: bytes) -> Ready:
@@ -111,6 +132,10 @@ async def _made(view: View, form: Form, own: bytes) -> Ready:
     kept_own, answer = view.answers.get(form, (None, None))
     if answer is None or kept_own is not own:
         parts = await view.metrics(own, openmetrics=form.openmetrics, gzip=form.gzip)
-        answer = Ready(parts, form.headers() | {"X-Snapshot-Id": str(view.shown.snapshot.id)})
+        answer = Ready(parts, _headers(view, form))
         view.answers[form] = own, answer
     return answer
+
+
+def _headers(view: View, form: Form) -> dict[str, str]:
+    return form.headers() | {"X-Snapshot-Id": str(view.shown.snapshot.id)}

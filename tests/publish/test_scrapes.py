@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.publish import scrapes, self_metrics
-from exporter.publish.scrapes import WANTED_SECONDS, Form, Scrapes
+from exporter.publish.scrapes import PLAIN_WANTED_SECONDS, WANTED_SECONDS, Form, Scrapes
 from tests.publish.conftest import Client, Exporter
 from tests.publish.samples import report
 
@@ -99,6 +99,40 @@ async def test_what_nobody_has_asked_for_lately_is_not_made(
         exporter.clock.advance(seconds)
         await ahead().make_ready()
         assert len(rendered) == made + more
+
+
+def of_queues(text: bytes) -> list[bytes]:
+    return [line for line in text.splitlines() if line.startswith(b"genesys_queue_")]
+
+
+async def test_plain_text_is_kept_for_whoever_comes_often_and_let_go_after_one_look(
+    ahead: Callable[[], Scrapes], client: Client, exporter: Exporter
+) -> None:
+    async def look() -> bytes:
+        async with client.get("/metrics") as response:
+            return await response.read()
+
+    async def holds_text(seconds: float) -> bool:
+        exporter.clock.advance(seconds)
+        await ahead().make_ready()
+        view = await exporter.publisher.view()
+        assert view is not None
+        return view._plain[False]._task is not None
+
+    await exporter.publish()
+    usual = await look()
+    assert not await holds_text(PLAIN_WANTED_SECONDS)
+    assert of_queues(await look()) == of_queues(usual)
+    assert await holds_text(PLAIN_WANTED_SECONDS)
+    await exporter.publish(id=1772356565251)
+    assert await holds_text(0)
+    assert not await holds_text(1)
+    view = await exporter.publisher.view()
+    assert view is not None
+    assert (view.answers, view.plain_wanted) == ({}, set())
+    await exporter.publish(id=1772356565252)
+    assert not await holds_text(0)
+    assert len(of_queues(await look())) == len(of_queues(usual)) > 50
 
 
 async def test_it_works_by_itself_after_every_snapshot(client: Client, exporter: Exporter) -> None:

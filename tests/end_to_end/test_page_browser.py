@@ -405,10 +405,13 @@ async def test_a_restart_is_survived_and_silence_is_told(browser: Browser, expor
     alarm = await tab.run("document.getElementById('alarm').textContent")
     assert "cannot be reached" in alarm
     assert "not current" in alarm
+    headline = "document.getElementById('headline').textContent"
+    assert re.fullmatch(r"As of .*\d\d:\d\d.*: 1 queue in trouble", await tab.run(headline))
     await exporter.start()
     await tab.until(f"{STANDING} === 'starting'", 20)
     await exporter.publisher.publish(crowd(50, id=1772356599999, incident="Another hotline"))
     await tab.until(f"{STANDING} === 'live' && {FIRST} === 'Another hotline'", 20)
+    assert await tab.run(headline) == "1 queue in trouble"
     assert await tab.run("document.getElementById('alarm').hidden")
 
 

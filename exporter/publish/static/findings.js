@@ -7,10 +7,15 @@ import { draw } from "./sparkline.js";
 
 const TROUBLE = 2;
 
+/** What is not current is told as what it was, and when. */
+export function tellHeadline({ headline, status, created }, live, now) {
+  const then = live ? headline : `As of ${format.time(created, now)}: ${headline}`;
+  write(element("headline"), status === "success" ? then : "No current data");
+}
+
 export function tellFindings(model, now) {
-  const { headline, findings, window, status, threshold } = model.numbers;
+  const { findings, window, status, threshold } = model.numbers;
   const current = status === "success";
-  write(element("headline"), current ? headline : "No current data");
   const span = current && window ? `In the ${format.span(window[1] - window[0])} to ${format.time(window[1], now)}` : "";
   write(element("when"), span);
   write(element("threshold"), threshold === null ? "the threshold" : String(threshold));

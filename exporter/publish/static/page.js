@@ -4,7 +4,7 @@
 import { Connection } from "./connection.js";
 import { element, write } from "./dom.js";
 import { tellExporter } from "./exporter.js";
-import { drawFindings, tellFindings } from "./findings.js";
+import { drawFindings, tellFindings, tellHeadline } from "./findings.js";
 import * as format from "./format.js";
 import { Model } from "./model.js";
 import { standing } from "./standing.js";
@@ -149,7 +149,9 @@ function tell() {
   write(element("alarm"), texts.join(" "));
   element("alarm").hidden = !texts.length;
   if (state) tellExporter(state, now(), silence !== null);
-  if (shown) write(document.querySelector("title"), `${kind === "live" ? shown.headline : "Not current"} · ${TITLE}`);
+  if (!shown) return;
+  tellHeadline(shown, kind === "live", now());
+  write(document.querySelector("title"), `${kind === "live" ? shown.headline : "Not current"} · ${TITLE}`);
 }
 
 /** The exporter behind an open page may have become another version. */

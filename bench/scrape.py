@@ -7,6 +7,7 @@ the machine meets all of them. Goes out: one record per server, size and way of 
 from __future__ import annotations
 
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,8 @@ OURS = "ours"
 #: in fewer rounds, and not by eight at once where that would take minutes.
 QUICK = (OURS, "nginx")
 QUICK_REPEATS, SLOW_ROUNDS, MOST_AT_ONCE = 20, 2, 50_000
+#: A real scraper comes after a pause, in which the processor has forgotten what a scrape is.
+PAUSE_SECONDS, PAUSED_REPEATS = 0.5, 5
 #: Servers in one event loop, whose lag is watched: in scrapes of their own, since the watch takes time of the loop.
 LOOPS, WATCHED_ROUNDS = (OURS, "prometheus_client"), 20
 
@@ -70,6 +73,9 @@ WAYS = {
 }
 
 
+AFTER_A_PAUSE = f"text, gzip, after {PAUSE_SECONDS:g} s"
+
+
 @contextmanager
 def servers(queues: int, home: Path) -> Iterator[list[Server]]:
     """All of them, with the same series."""
@@ -112,11 +118,19 @@ def compare(queues: int, rounds: int, most_scrapers: int = 8) -> tuple[list[Take
             for scrapers in counts:
                 asked = up if scrapers * queues <= MOST_AT_ONCE else [each for each in up if each.name in QUICK]
                 found += _paired(asked, queues, way, options, scrapers, rounds)
+        quick = [each for each in up if each.name in QUICK]
+        found += _paired(quick, queues, AFTER_A_PAUSE, {"gzip": True}, 1, rounds, pause_seconds=PAUSE_SECONDS)
         return found, {server.name: memory_mb(server.pid, "VmHWM") for server in up}
 
 
 def _paired(
-    up: list[Server], queues: int, way: str, options: dict[str, bool], scrapers: int, rounds: int
+    up: list[Server],
+    queues: int,
+    way: str,
+    options: dict[str, bool],
+    scrapers: int,
+    rounds: int,
+    pause_seconds: float = 0.0,
 ) -> list[Taken]:
     taken = {server.name: Taken(queues, way, scrapers, server.name) for server in up}
     asking = {server.name: [Scraper(server.port, **options) for _ in range(scrapers)] for server in up}
@@ -127,18 +141,24 @@ def _paired(
             mine, before = taken[server.name], cpu_seconds(server.pid)
             if server.name not in QUICK and turn >= SLOW_ROUNDS:
                 continue
-            repeats = QUICK_REPEATS if server.name in QUICK else 1
-            seconds = [each for _ in range(repeats) for each in scraped(asking[server.name])]
+            repeats = PAUSED_REPEATS if pause_seconds else QUICK_REPEATS if server.name in QUICK else 1
+            seconds = [each for _ in range(repeats) for each in _after(pause_seconds, asking[server.name])]
             mine.cpu += cpu_seconds(server.pid) - before
             mine.seconds += seconds
             mine.rounds.append(median(seconds))
     for server in up:
         mine = taken[server.name]
         mine.ratio = median([a / b for a, b in zip(mine.rounds, taken[OURS].rounds, strict=False)])
-        mine.lag_ms = _lag(server, asking[server.name]) if server.name in LOOPS else None
+        watched = server.name in LOOPS and not pause_seconds
+        mine.lag_ms = _lag(server, asking[server.name]) if watched else None
         for scraper in asking[server.name]:
             scraper.close()
     return list(taken.values())
+
+
+def _after(pause_seconds: float, asking: list[Scraper]) -> list[float]:
+    time.sleep(pause_seconds)
+    return scraped(asking)
 
 
 def _lag(server: Server, asking: list[Scraper]) -> float:

@@ -52,6 +52,6 @@ class Document:
 
     def _gzip(self) -> Once[bytes]:
         if self._packed is None:
-            plain = self._plain.made if self._plain else None
-            self._packed = Once(lambda: isal_zlib.compress(self._build() if plain is None else plain, 1, _GZIP))
+            build, plain = self._build, self._plain.made if self._plain else None  # not self: that would be a cycle
+            self._packed = Once(lambda: isal_zlib.compress(build() if plain is None else plain, 1, _GZIP))
         return self._packed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import weakref
 
 import pytest
 
@@ -57,3 +59,18 @@ async def test_what_could_not_be_made_is_not_there() -> None:
     with pytest.raises(ValueError, match="no"):
         await once.get()
     assert once.made is None
+
+
+@pytest.mark.parametrize("forms", [(True,), (False,), (True, False), (False, True)])
+async def test_a_document_goes_with_its_last_reference(forms: tuple[bool, ...]) -> None:
+    """Not with a garbage collection many polls later: it may hold many megabytes."""
+    document = Document(Made())
+    for packed in forms:
+        await document.get(gzip=packed)
+    gone = weakref.ref(document)
+    gc.disable()
+    try:
+        del document
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
+import weakref
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -34,6 +36,34 @@ async def samples(client: Client, accept: str = "", gzipped: bool = False) -> di
         for family in parse(text)
         for sample in family.samples
     }
+
+
+async def test_nothing_of_a_snapshot_stays_when_the_next_one_is_there_whatever_was_asked_for(
+    client: Client, exporter: Exporter
+) -> None:
+    """It is megabytes, and would stay until a garbage collection many polls later."""
+    await exporter.publish()
+    for path in (*ROUTES, "/api/live/state", "/api/live/numbers", "/api/live/queues", "/dashboard?queue_id=q1"):
+        for accept in ("", PROMETHEUS):
+            for encoding in ("identity", "gzip", "identity"):
+                async with client.get(path, headers={"Accept": accept, "Accept-Encoding": encoding}) as response:
+                    assert await response.read()
+    view = await exporter.publisher.view()
+    assert view is not None
+    numbers = view.shown.snapshot.columns["offered"]
+    parts = [view, numbers, view._dashboard, view._envelope, view._table, *view._plain.values()]
+    left = [weakref.ref(each) for each in parts]
+    gc.collect()
+    gc.disable()
+    try:
+        del view, numbers, parts
+        await exporter.publish(id=1772356565251)
+        for path in ("/metrics", "/", "/api/live/numbers"):  # what was kept for the old one is kept for the new one
+            async with client.get(path) as response:
+                assert await response.read()
+        assert [each() for each in left if each() is not None] == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("gzipped", [False, True])

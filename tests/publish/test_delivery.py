@@ -160,7 +160,8 @@ async def test_only_so_many_exports_run_at_a_time_and_places_come_back(exporter:
     async with TestServer(app_of(exporter)) as server:
         readers: list[Any] = [idle_reader(server, "/export.csv?from=0") for _ in range(MAX_EXPORTS)]
         for reader in readers:
-            await reader.__aenter__()
+            begun = await reader.__aenter__()
+            assert await asyncio.get_running_loop().sock_recv(begun, 12) == b"HTTP/1.1 200"
         assert await _status_becomes(server, 429)
         for reader in readers:
             await reader.__aexit__(None, None, None)

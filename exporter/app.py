@@ -90,7 +90,7 @@ async def running(
         stack.push_async_callback(asyncio.to_thread, history.close)
         analyst = analyst_of(settings, history)
         publisher = Publisher(clock, metrics.on_series)
-        budget = BudgetWatch(settings, client.source, client.gate)
+        budget = BudgetWatch(settings, client.source, client.gate, clock)
         serve = _serving(publisher, metrics, history if settings.history_path else None)
         leadership: Leadership | None = None
 
@@ -108,6 +108,7 @@ async def running(
                 leadership.on_report(poll)
 
         poller = _poller(settings, client, analyst, publish, report, metrics, budget, clock)
+        budget.next_due = lambda: poller.next_due
         backfill = Backfill(
             client.source,
             analyst,

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
+from datetime import timedelta
 
+from exporter.clock import Clock
 from exporter.errors import SettingsError
 from exporter.genesys.pacing import PacingGate
 from exporter.genesys.source import CallPlan, Source
@@ -61,8 +64,13 @@ def _budget_fault(plan: CallPlan, settings: Settings, queues: int, needed: float
 class BudgetWatch:
     """Holds the call budget against the size of the org: refuses at the first look, warns when it has outgrown it."""
 
-    def __init__(self, settings: Settings, source: Source, gate: PacingGate) -> None:
-        self._settings, self._source, self._gate = settings, source, gate
+    def __init__(self, settings: Settings, source: Source, gate: PacingGate, clock: Clock) -> None:
+        self._settings, self._source, self._gate, self._clock = settings, source, gate, clock
+        #: When the next poll begins, in monotonic seconds.
+        self.next_due: Callable[[], float] = clock.monotonic
+        self._plan: CallPlan | None = None
+        self._rhythm = rhythm_of(settings)
+        gate.expected = self.expected
         self._fitted = False
         self._warned = False
         self._directory: Directory | None = None
@@ -75,6 +83,20 @@ class BudgetWatch:
         """Where there is no directory, the window tells how many queues there are."""
         if QUEUES not in self._source.datasets and report.outcome != "failed":
             self._look(None, report.rows)
+
+    def expected(self, seconds: float) -> float:
+        """The calls that polls will want to make in so many seconds from now; 0 while the org's size is not known."""
+        if self._plan is None:
+            return 0.0
+        rhythm, now = self._rhythm, self._clock.now()
+        until_due = max(0.0, self.next_due() - self._clock.monotonic())
+        polls = math.floor((seconds - until_due) / rhythm.interval_seconds) + 1 if seconds >= until_due else 0
+        closes = rhythm.last_closed(now + timedelta(seconds=seconds)) - rhythm.last_closed(now)
+        return (
+            polls * sum(self._plan.per_poll.values())
+            + closes // rhythm.bucket_seconds * self._plan.per_history
+            + seconds / rhythm.directory_seconds * self._plan.per_directory
+        )
 
     def check(self, settings: Settings) -> None:
         """Raises SettingsError where `settings` ask for more, or leave less room, than the org as it is now bears."""
@@ -90,8 +112,9 @@ class BudgetWatch:
 
     def _look(self, directory: Directory | None, queues: int) -> None:
         self._directory, self._queues = directory, queues
+        self._plan, self._rhythm = self._source.plan(directory), rhythm_of(self._settings)
         try:
-            needed = check_budget(self._source.plan(directory), self._settings, queues)
+            needed = check_budget(self._plan, self._settings, queues)
         except SettingsError as error:
             if not self._fitted:
                 raise

@@ -145,6 +145,11 @@ class Poller:
         """The latest good reading of every dataset."""
         return self._datasets.readings
 
+    @property
+    def next_due(self) -> float:
+        """When the next poll is to begin, in monotonic seconds."""
+        return self._due if self._due > self._clock.monotonic() else self._met + self._rhythm.interval_seconds
+
     async def run(self) -> None:
         """Poll at fixed deadlines until cancelled; a deadline missed is skipped and counted, never made up for."""
         self._due = max(self._clock.monotonic(), self._first_due)

@@ -4,13 +4,13 @@ At most `per_minute` calls reach the service in any minute (a sliding window, no
 calls per token and minute). When a call arrives is not known, only that it does between its departure and its answer:
 it holds its place from the one until a minute after the other, so that a slow network cannot crowd calls together. A
 `Retry-After` closes the gate for everyone until it has passed. Background work, the back-fill, never takes a share of
-the minute that is the polls'.
+the minute that is the polls', nor a place that a poll to come will need.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -20,6 +20,9 @@ from exporter.models import ApiHook, ApiThrottled
 
 #: A second more than the service's minute, since its clock and ours may not run alike.
 PERIOD_SECONDS = 61.0
+#: A poll may wait so long for a place that is about to come free.
+PATIENCE_SECONDS = 5.0
+LEAST_WAIT_SECONDS = 0.05
 
 
 class _Places:
@@ -44,6 +47,13 @@ class _Places:
         frees = self.ended[surplus] if surplus < len(self.ended) else now
         return frees + PERIOD_SECONDS - now
 
+    def held(self, now: float) -> Iterator[tuple[float, int]]:
+        """(seconds from now, places that are taken at the least until then), for the whole period to come."""
+        taken = self.under_way + len(self.ended)
+        for position, at in enumerate(self.ended):
+            yield at + PERIOD_SECONDS - now, taken - position
+        yield PERIOD_SECONDS, self.under_way
+
 
 class Permit(Protocol):
     """A second keeper of the gate, who knows what other exporters of the same client do."""
@@ -65,6 +75,8 @@ class PacingGate:
         self.per_minute = per_minute
         #: Calls a minute that background work leaves to the polls; never so many that it stands still.
         self.reserved = 0
+        #: How many calls the polls will want to make in so many seconds from now.
+        self.expected: Callable[[float], float] = lambda seconds: 0.0
         #: Asked, too, before a call leaves.
         self.permit: Permit | None = None
         self._clock = clock
@@ -134,8 +146,21 @@ class PacingGate:
             0.0,
             self._closed_until - now,
             self._all.taken_seconds(ceiling, now),
-            self._background.taken_seconds(share, now) if background else 0.0,
+            max(self._background.taken_seconds(share, now), self._room_seconds(ceiling, now)) if background else 0.0,
         )
+
+    def _room_seconds(self, ceiling: int, now: float) -> float:
+        """How long background work has to wait, at the least, so that polls to come find places; it never stands still.
+
+        At no moment of the coming period may the calls that still hold a place and those that are expected until
+        shortly before be more than the ceiling, the one that asks among them.
+        """
+        if not (self._background.under_way or self._background.ended):
+            return 0.0
+        held = list(self._all.held(now))
+        if all(taken + 1 + self.expected(max(0.0, s - PATIENCE_SECONDS)) <= ceiling for s, taken in held):
+            return 0.0
+        return min(PATIENCE_SECONDS, max(LEAST_WAIT_SECONDS, held[0][0]))
 
     def _excuse(self, wait: float) -> str:
         if self._closed_until > self._clock.monotonic():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import RateLimited
-from exporter.genesys.pacing import PERIOD_SECONDS, PacingGate
+from exporter.genesys.pacing import PATIENCE_SECONDS, PERIOD_SECONDS, PacingGate
 from exporter.models import ApiEvent, ApiThrottled
 from tests.conftest import FakeClock
 from tests.genesys.strategies import unhurried
@@ -109,6 +110,42 @@ async def test_polls_that_use_their_reserve_leave_background_work_its_share(gate
     await pass_through(gate)
     await pass_through(gate, background=True)
     assert clock.monotonic() == 0
+
+
+@pytest.mark.parametrize(
+    ("interval", "calls", "begin"), [(10, 4, 0), (10, 4, 45), (60, 30, 0), (60, 30, 60), (300, 60, 30)]
+)
+async def test_background_work_takes_no_place_that_a_poll_to_come_will_need(
+    clock: FakeClock, interval: int, calls: int, begin: int
+) -> None:
+    """Not even after a burst of calls at the start, when what polls need on average is long used up."""
+    gate = PacingGate(100, clock, lambda event: None)
+    gate.reserved = 60 * calls // interval
+    due, late, done = [float(interval)], [0.0], [0]
+    gate.expected = lambda seconds: calls * max(0, math.floor((clock.monotonic() + seconds - due[0]) / interval) + 1)
+
+    async def polls() -> None:
+        while due[0] < 900:
+            await clock.sleep(due[0] - clock.monotonic())
+            due[0] += interval
+            for _ in range(calls):
+                await pass_through(gate)
+            late[0] = max(late[0], clock.monotonic() - (due[0] - interval))
+
+    async def back_fill() -> None:
+        while True:
+            await pass_through(gate, background=True)
+            done[0] += 1
+            await clock.sleep(0.01)
+
+    for _ in range(begin):
+        await pass_through(gate)
+    filling = asyncio.create_task(back_fill())
+    await polls()
+    filling.cancel()
+    await asyncio.gather(filling, return_exceptions=True)
+    assert late[0] <= PATIENCE_SECONDS + 1
+    assert done[0] > 0.8 * 14 * (100 - max(60 * calls // interval, calls))
 
 
 async def test_a_reserve_as_large_as_the_ceiling_does_not_stop_background_work(gate: PacingGate) -> None:

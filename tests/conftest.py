@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -74,6 +75,13 @@ class FakeClock:
                 await asyncio.sleep(0)
         finally:
             self._deadlines.remove(deadline)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell's background jobs ignore ^C, and so would every process that a test starts in one and then interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

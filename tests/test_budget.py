@@ -25,25 +25,28 @@ def clock() -> FakeClock:
     return FakeClock(A_QUARTER)
 
 
-def watch(clock: FakeClock, settings: Settings) -> tuple[BudgetWatch, PacingGate]:
+def gate_of(clock: FakeClock, settings: Settings, due_seconds: float | None = None) -> PacingGate:
+    """The gate of an org whose size is known where the next poll is due."""
     gate = PacingGate(100, clock, lambda event: None)
     source: Any = SimpleNamespace(datasets=DATASETS, plan=lambda directory: PLAN)
-    return BudgetWatch(settings, source, gate, clock), gate
+    budget, due = BudgetWatch(settings, source, gate, clock), clock.monotonic() + (due_seconds or 0)
+    if due_seconds is not None:
+        budget.on_directory(Directory({}))
+        budget.next_due = lambda: due
+    return gate
 
 
 def test_before_the_size_of_the_org_is_known_nothing_is_expected(
     clock: FakeClock, make_settings: Callable[..., Settings]
 ) -> None:
-    _, gate = watch(clock, make_settings())
+    gate = gate_of(clock, make_settings())
     assert gate.expected(60.0) == 0.0
 
 
 def test_polls_are_expected_when_they_are_due_and_the_names_all_the_time(
     clock: FakeClock, make_settings: Callable[..., Settings]
 ) -> None:
-    budget, gate = watch(clock, make_settings(EXPORTER_POLL_INTERVAL="20", EXPORTER_SETTLE="0"))
-    budget.on_directory(Directory({}))
-    budget.next_due = lambda: clock.monotonic() + 15
+    gate = gate_of(clock, make_settings(EXPORTER_POLL_INTERVAL="20", EXPORTER_SETTLE="0"), due_seconds=15)
     polls = [gate.expected(seconds) - 60 * seconds / 600 for seconds in (0, 14.9, 15, 34.9, 35, 61)]
     assert polls == pytest.approx([0, 0, 5, 5, 10, 15])
 
@@ -51,9 +54,7 @@ def test_polls_are_expected_when_they_are_due_and_the_names_all_the_time(
 def test_a_bucket_that_will_close_is_expected_with_its_calls(
     clock: FakeClock, make_settings: Callable[..., Settings]
 ) -> None:
-    budget, gate = watch(clock, make_settings(EXPORTER_POLL_INTERVAL="3600", EXPORTER_SETTLE="60"))
-    budget.on_directory(Directory({}))
-    budget.next_due = lambda: clock.monotonic() + 3600
+    gate = gate_of(clock, make_settings(EXPORTER_POLL_INTERVAL="3600", EXPORTER_SETTLE="60"), due_seconds=3600)
     clock.advance(30)
     assert [gate.expected(seconds) - seconds / 10 for seconds in (29.0, 31.0)] == pytest.approx([0, 40])
     clock.advance(31)

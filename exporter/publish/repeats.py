@@ -1,7 +1,7 @@
 """Requests that are byte for byte what an earlier one was: answered as that one was, without being read again.
 
-A scraper sends the same bytes at every scrape. To parse and route them takes a third of a scrape of 700 kB, and after a
-pause, when nothing of it is in the processor's caches any more, half of it. What bytes ask for cannot change; what may
+A scraper sends the same bytes at every scrape. To parse and route them takes a quarter to a half of a scrape of 700 kB,
+in or out of the processor's caches. What bytes ask for cannot change; what may
 be answered can: that is asked for anew each time, and where it is not there the request goes the ordinary way. Behind a
 guard every request does, since who may come in can change from one to the next.
 """

@@ -2,9 +2,9 @@
 
 A write of 256 kB is on its way while the next is prepared. Measured on two machines: at once again and again one write
 of all 700 kB is a little faster, after a pause it takes twice as long; from a megabyte on larger writes take half the
-time, since fewer of them wait for the peer. Other tasks run after each megabyte, which keeps eight scrapers from
-holding the event loop for half a second. What many ask for is kept with its head, which saves a fifth of the CPU of a
-scrape of 700 kB.
+time on a connection that is kept, as scrapers keep theirs, since fewer of them wait for the peer. Other tasks run after
+each megabyte, which keeps eight scrapers from holding the event loop for half a second. What many ask for is kept with
+its head, which saves a fifth of the CPU of a scrape of 700 kB.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from tests.test_docs import ROUTES
 from tests.test_packaging import locked
 
 pytestmark = pytest.mark.skipif(
-    "IMAGE_CHECK" not in os.environ, reason="`make image-check` builds and starts the image"
+    "IMAGE_CHECK" not in os.environ,
+    reason="building and starting the image takes minutes and container tools: `make image-check`",
 )
 
 #: Of everything that compiles, installs or fetches.

@@ -531,7 +531,9 @@ async def test_the_dot_of_a_chart_has_the_colour_of_the_list(browser: Browser, e
     assert dots == ["now", "now flagged", "now trouble", "now"]
 
 
-@pytest.mark.skipif("AXE_SCRIPT" not in os.environ, reason="AXE_SCRIPT names no axe.min.js (npm: axe-core)")
+@pytest.mark.skipif(
+    "AXE_SCRIPT" not in os.environ, reason="axe-core is no Python package: AXE_SCRIPT=axe.min.js (npm: axe-core)"
+)
 @pytest.mark.parametrize("width", [1280, 375])
 async def test_axe_finds_nothing(browser: Browser, exporter: Exporter, width: int) -> None:
     await exporter.publisher.publish(crowd(50))

@@ -21,7 +21,9 @@ _SHIFT = re.compile(r"\(shifted by (-?\d+) s,")
 Bucket = tuple[str, datetime]  # queue name, start
 Counts = tuple[int, int, int]  # offered, abandoned, breached
 
-pytestmark = pytest.mark.skipif(not FILE.is_file(), reason=f"the real data {FILE.name} are not beside the project")
+pytestmark = pytest.mark.skipif(
+    not FILE.is_file(), reason=f"real data, not ours to copy: {FILE.name} is not beside the project"
+)
 
 
 def file_counts(shift_seconds: int) -> dict[Bucket, Counts]:

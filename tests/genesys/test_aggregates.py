@@ -566,7 +566,9 @@ def test_whatever_happens_to_rows_each_figure_is_true_or_lost(
 # The real service
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not there: its samples are not parsed")
+@pytest.mark.skipif(
+    not REFERENCE.exists(), reason=f"the vendor's samples, not ours to copy: {REFERENCE.name} is not beside the project"
+)
 def test_the_sample_of_the_reference_is_read_without_a_complaint() -> None:
     text = (REFERENCE / "samples" / "aggregates_200.txt").read_text()
     numbers = iter(range(100))

@@ -95,7 +95,9 @@ def test_a_redirect_says_which_settings_to_check() -> None:
     assert "check GENESYS_API_URL and GENESYS_LOGIN_URL" in str(error(302))
 
 
-@pytest.mark.skipif(not SEEN.exists(), reason=f"{SEEN} is not there: error bodies of the reference are not checked")
+@pytest.mark.skipif(
+    not SEEN.exists(), reason=f"the vendor's error bodies, not ours to copy: {SEEN.name} is not beside the project"
+)
 def test_every_error_body_of_the_reference_is_quoted_in_full() -> None:
     for name, body in json.loads(SEEN.read_text()).items():
         if name.startswith("_"):

@@ -358,7 +358,9 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, content: Any) -> Non
         Replay.from_csv(path)
 
 
-@pytest.mark.skipif(not REAL_DATA.exists(), reason="the real call-centre data is not here")
+@pytest.mark.skipif(
+    not REAL_DATA.exists(), reason=f"real data, not ours to copy: {REAL_DATA.name} is not beside the project"
+)
 @pytest.mark.parametrize("hour", [0, 3, 10, 21])
 @pytest.mark.parametrize("weekday", [1, 5, 6])
 def test_real_data_is_replayed_exactly_at_any_hour(hour: int, weekday: int) -> None:

@@ -234,6 +234,20 @@ async def test_the_loop_is_alive_while_it_comes_round(rig: Rig) -> None:
     assert rig.poller.alive()
 
 
+async def test_the_next_deadline_is_told_also_while_a_poll_is_under_way(rig: Rig) -> None:
+    told: list[tuple[float, float]] = []
+
+    async def slow() -> None:
+        told.append((rig.clock.monotonic(), rig.poller.next_due))
+        rig.clock.advance(25)
+        told.append((rig.clock.monotonic(), rig.poller.next_due))
+
+    rig.source.behave[WINDOW] = slow
+    await rig.run(2)
+    assert told == [(0, 60), (25, 60), (60, 120), (85, 120)]
+    assert rig.poller.next_due == 120
+
+
 # Another rhythm
 
 

@@ -8,7 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.budget import BudgetWatch
+from exporter.clock import Clock
 from exporter.errors import SettingsError
+from exporter.genesys.pacing import PacingGate
+from exporter.genesys.source import Source
+from exporter.settings import Settings
 from exporter.simulator import Fault, OrgConfig
 from tests.end_to_end.conftest import Starter
 
@@ -44,6 +49,26 @@ async def test_the_back_fill_leaves_the_polls_their_calls(start: Starter) -> Non
     assert samples.total("genesys_exporter_polls_total") >= 4
     assert samples.failures == {}
     assert at_work.org.calls_in_any_minute() <= 5
+
+
+async def test_the_gate_knows_when_the_next_poll_is_due_and_what_it_will_call(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates: list[PacingGate] = []
+
+    class Watched(BudgetWatch):
+        def __init__(self, settings: Settings, source: Source, gate: PacingGate, clock: Clock) -> None:
+            super().__init__(settings, source, gate, clock)
+            gates.append(gate)
+
+    monkeypatch.setattr("exporter.app.BudgetWatch", Watched)
+    at_work = await start(OrgConfig(queues=3), EXPORTER_POLL_INTERVAL="300")
+    await at_work.polls()
+    due = at_work.exporter.poller.next_due - at_work.clock.monotonic()
+    before, after = (gates[0].expected(due + seconds) for seconds in (-1, 1))
+    assert due > 200
+    assert before < 2
+    assert after - before == pytest.approx(2, abs=0.1)  # the window, and what happens now
 
 
 @pytest.mark.parametrize(("contract", "needed"), [("aggregates", 36.6), ("summary", 9.8)])
